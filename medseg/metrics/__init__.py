@@ -1,0 +1,1 @@
+"""Functions of one case on NumPy arrays."""

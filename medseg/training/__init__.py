@@ -1,0 +1,1 @@
+"""Training over MONAI engines."""

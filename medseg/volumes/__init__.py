@@ -1,0 +1,19 @@
+"""Reading and writing volumes with their geometry."""
+
+from medseg.volumes.read import SUFFIXES, read_header, read_volume, stem_of, suffix_of
+from medseg.volumes.volume import Header, Volume, corner_distance_mm, spacing_of
+from medseg.volumes.write import write_label_map, write_volume
+
+__all__ = [
+    "SUFFIXES",
+    "Header",
+    "Volume",
+    "corner_distance_mm",
+    "read_header",
+    "read_volume",
+    "spacing_of",
+    "stem_of",
+    "suffix_of",
+    "write_label_map",
+    "write_volume",
+]

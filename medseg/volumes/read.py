@@ -1,0 +1,156 @@
+"""Read volumes with their geometry: NIfTI, NRRD, MHA, NumPy and HDF5 arrays.
+
+Files without a geometry of their own (``.npz``, ``.npy``, ``.h5``; one axial slice or a stack of
+them with slices first) are given a spacing of 1 mm, and the slices become the last axis.
+"""
+
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from medseg.case import Source
+from medseg.errors import InputError
+from medseg.volumes.volume import Header, Volume
+
+NIFTI = (".nii", ".nii.gz")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+ARRAYS = (".npz", ".npy", ".h5", ".hdf5")
+SUFFIXES = NIFTI + ITK + ARRAYS
+Read = TypeVar("Read")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    zlib.error,
+    gzip.BadGzipFile,
+    ImageFileError,
+    HeaderDataError,
+)
+
+
+def suffix_of(path: str | Path) -> str:
+    """The suffix of a volume file, ``.nii.gz`` as a whole; empty if it is none we read."""
+    name = Path(path).name.lower()
+    return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
+
+
+def stem_of(path: str | Path) -> str:
+    """The name of a volume file without its suffix: ``case1`` for ``case1.nii.gz``."""
+    name = Path(path).name
+    return name[: len(name) - len(suffix_of(path))]
+
+
+def read_volume(source: Source, array_name: str = "image") -> Volume:
+    """Read a 3D volume.
+
+    Args:
+        source: One file, or one file per axial slice.
+        array_name: Which array of an ``.npz`` or ``.h5`` file: ``"image"`` or ``"label"``.
+
+    Returns:
+        The volume; a fourth axis of length one is dropped.
+
+    Raises:
+        InputError: If a file is missing, damaged, of an unknown kind or not 3D.
+    """
+    if isinstance(source, tuple):
+        slices = [_read_one(path, array_name).array for path in source]
+        shapes = {array.shape for array in slices}
+        if len(shapes) != 1 or slices[0].ndim != 2:
+            raise InputError(source[0], "2D slices of one shape", f"shapes {sorted(shapes)}")
+        return Volume(np.stack(slices, axis=-1), np.eye(4))
+    volume = _read_one(source, array_name)
+    array = volume.array
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise InputError(source, "a 3D volume", f"shape {array.shape}")
+    return Volume(array, volume.affine)
+
+
+def read_header(path: Path, array_name: str = "image") -> Header:
+    """Read shape, affine and data type without the voxels where the format allows it.
+
+    Raises:
+        InputError: If the file is missing, damaged or of an unknown kind.
+    """
+    if suffix_of(path) in NIFTI:
+        image = _guarded(path, lambda: nib.load(path))
+        return Header(tuple(image.shape), np.asarray(image.affine, float), image.get_data_dtype())
+    volume = _read_one(path, array_name)
+    return Header(volume.array.shape, volume.affine, volume.array.dtype)
+
+
+def _read_one(path: Path, array_name: str) -> Volume:
+    suffix = suffix_of(path)
+    if suffix in NIFTI:
+        return _guarded(path, lambda: _read_nifti(path))
+    if suffix in ITK:
+        return _guarded(path, lambda: _read_itk(path))
+    if suffix in ARRAYS:
+        return _guarded(path, lambda: _read_array(path, suffix, array_name))
+    raise InputError(path, f"a volume ({', '.join(SUFFIXES)})", f"{path.suffix or 'no suffix'}")
+
+
+def _guarded(path: Path, read: Callable[[], Read]) -> Read:
+    if not path.exists():
+        raise InputError(path, "a file", "no such file")
+    try:
+        return read()
+    except InputError:
+        raise
+    except READ_ERRORS as error:
+        reason = str(error).strip().split("\n")[-1] or type(error).__name__
+        got = f"a damaged or truncated file ({reason})"
+        raise InputError(path, "a readable volume", got) from error
+
+
+def _read_nifti(path: Path) -> Volume:
+    image = nib.load(path)
+    scaled = image.dataobj.slope != 1 or image.dataobj.inter != 0
+    array = np.asarray(image.dataobj) if not scaled else image.get_fdata(dtype=np.float32)
+    return Volume(array, np.asarray(image.affine, dtype=float))
+
+
+def _read_itk(path: Path) -> Volume:
+    image = sitk.ReadImage(str(path))
+    affine = np.eye(4)
+    rank = min(image.GetDimension(), 3)
+    direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:rank, :rank]
+    affine[:rank, :rank] = direction * np.asarray(image.GetSpacing()[:rank])
+    affine[:rank, 3] = image.GetOrigin()[:rank]
+    array = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(path, "one number per voxel", f"{image.GetNumberOfComponentsPerPixel()}")
+    return Volume(array.transpose(), LPS_TO_RAS @ affine)
+
+
+def _read_array(path: Path, suffix: str, array_name: str) -> Volume:
+    if suffix in (".h5", ".hdf5"):
+        array = _read_hdf5(path, array_name)
+    else:
+        loaded = np.load(path, allow_pickle=False)
+        array = loaded[array_name] if suffix == ".npz" else loaded
+    return Volume(np.moveaxis(array, 0, -1) if array.ndim == 3 else array, np.eye(4))
+
+
+def _read_hdf5(path: Path, array_name: str) -> np.ndarray:
+    try:
+        import h5py
+    except ImportError:
+        raise InputError(
+            path, "h5py to read HDF5", "none", hint="pip install 'medseg[hdf5]'"
+        ) from None
+    with h5py.File(path) as file:
+        return np.asarray(file[array_name])

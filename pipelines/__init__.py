@@ -1,0 +1,1 @@
+"""One short, hackable script per verb."""
