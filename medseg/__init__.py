@@ -1,3 +1,33 @@
-"""Segment organs in CT and MRI, and trust the figures that come out."""
+"""Segment organs in CT and MRI, and trust the figures that come out.
+
+The verbs of the command line are functions here too: ``medseg.train(...)``,
+``medseg.predict(...)``, ``medseg.evaluate(...)``, and so on. Each is imported when first used,
+so that ``import medseg`` costs nothing.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_VERBS = {
+    "info": "medseg.info",
+    "check": "medseg.datasets.check",
+    "demo": "medseg.demo",
+    "train": "medseg.config",
+    "predict": "medseg.inference.predict",
+    "evaluate": "medseg.evaluation.evaluate",
+    "report": "medseg.report.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a verb when it is first asked for."""
+    if name not in _VERBS:
+        raise AttributeError(f"module 'medseg' has no attribute {name!r}")
+    return getattr(importlib.import_module(_VERBS[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Name the verbs, imported or not."""
+    return [*globals(), *_VERBS]

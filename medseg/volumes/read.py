@@ -22,7 +22,8 @@ from medseg.volumes.volume import Header, Volume
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-ARRAYS = (".npz", ".npy", ".h5", ".hdf5")
+HDF5 = (".npy.h5", ".h5", ".hdf5")
+ARRAYS = (".npz", ".npy", *HDF5)
 SUFFIXES = NIFTI + ITK + ARRAYS
 Read = TypeVar("Read")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -137,7 +138,7 @@ def _read_itk(path: Path) -> Volume:
 
 
 def _read_array(path: Path, suffix: str, array_name: str) -> Volume:
-    if suffix in (".h5", ".hdf5"):
+    if suffix in HDF5:
         array = _read_hdf5(path, array_name)
     else:
         loaded = np.load(path, allow_pickle=False)

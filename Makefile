@@ -1,0 +1,48 @@
+# Everything starts here: `make demo` and `make test` set up a fresh machine by themselves.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DEMO   ?=
+
+.PHONY: help setup demo test test-slow check bench clean
+
+help:
+	@echo "make demo       phantom CTs, TransUNet, label maps, results, report (DEMO=--small for a quick look)"
+	@echo "make test       the fast tests"
+	@echo "make test-slow  the slow ones"
+	@echo "make check      ruff, mypy, import-linter, and whether every config binds"
+	@echo "make bench      side-by-side measurements"
+
+setup: $(READY)
+
+# torch first and by its exact version: a plain 'torch' may bring another build and its CUDA packages
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/medseg demo -o demo --overwrite $(DEMO)
+
+test: $(READY)
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_config.py -k shipped
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.slice_loading
+	$(BIN)/python -m benchmarks.phantom_threshold
+
+clean:
+	rm -rf $(VENV) demo build dist

@@ -1,0 +1,60 @@
+"""From the grid the network saw back onto the grid of the input file."""
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import SpatialResample
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+
+from medseg.volumes import Header, Volume
+
+
+def same_grid(prepared_affine: np.ndarray, shape: tuple[int, ...], native: Header) -> bool:
+    """Whether the prepared grid has the voxels of the native one, its axes turned at most."""
+    turned = io_orientation(native.affine)[:, 0].astype(int)
+    expected = tuple(native.shape[int(axis)] for axis in np.argsort(turned))
+    spacing = np.asarray(native.spacing)[np.argsort(turned)]
+    prepared = np.linalg.norm(prepared_affine[:3, :3], axis=0)
+    return tuple(shape) == expected and bool(np.allclose(prepared, spacing, rtol=1e-5))
+
+
+def turn_to_native(classes: np.ndarray, native: Header) -> np.ndarray:
+    """Turn an (X, Y, Z) RAS array to the axes of the native file; no voxel changes its value."""
+    ras = np.array([[0, 1], [1, 1], [2, 1]])
+    back = ornt_transform(ras, io_orientation(native.affine))
+    return np.asarray(apply_orientation(classes, back))
+
+
+def resample_logits(logits: np.ndarray, affine: np.ndarray, native: Header) -> np.ndarray:
+    """Class of every native voxel, from logits resampled linearly in world space.
+
+    Args:
+        logits: Shape (C, X, Y, Z), on the grid that ``affine`` places; one channel means a
+            binary network.
+        affine: Voxel to RAS millimetres of that grid.
+        native: Grid to go to.
+
+    Returns:
+        Class indices, uint8, of shape ``native.shape``. One class is resampled at a time.
+    """
+    resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=np.float32)
+    best = np.zeros(native.shape, dtype=np.float32)
+    classes = np.zeros(native.shape, dtype=np.uint8)
+    for index, channel in enumerate(logits):
+        volume = MetaTensor(torch.from_numpy(channel[None].astype(np.float32)), affine=affine)
+        moved = resample(volume, dst_affine=native.affine, spatial_size=native.shape[:3])
+        score = moved.numpy()[0]
+        if index == 0 and len(logits) > 1:
+            best = score
+            continue
+        better = score > best
+        classes[better] = index if len(logits) > 1 else 1
+        best = np.where(better, score, best)
+    return classes
+
+
+def paint_labels(classes: np.ndarray, labels: dict[str, int], native: Header) -> Volume:
+    """Put each organ's own value where its class was found, on the native grid."""
+    values = np.array([0, *labels.values()])
+    values = values.astype(np.min_scalar_type(int(values.max())))
+    return Volume(values[classes], native.affine)

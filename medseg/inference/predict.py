@@ -1,0 +1,230 @@
+"""Volumes in, label maps on their own grids out."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medseg.case import Case, read_cases
+from medseg.errors import InputError, MedsegError, ResourceError, UsageError
+from medseg.files import sha256, write_json
+from medseg.inference.native import (
+    paint_labels,
+    resample_logits,
+    same_grid,
+    turn_to_native,
+)
+from medseg.inference.slices import logits_of_slices, predict_slices
+from medseg.jobs import Progress, run_each, silent
+from medseg.loading.preprocessing import prepare_image
+from medseg.model import LoadedModel, read_model
+from medseg.volumes import Header, Volume, read_volume, stem_of, suffix_of, write_label_map
+
+MANIFEST = "predictions.json"
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How the network is run.
+
+    Attributes:
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        batch_size: Slices per forward pass.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        suffix: Format of the label maps.
+        overwrite: Replace label maps that are there already.
+    """
+
+    device: str = "auto"
+    batch_size: int = 16
+    precision: str = "float32"
+    suffix: str = ".nii.gz"
+    overwrite: bool = False
+
+
+def predict(
+    input: str | Path,
+    output: str | Path,
+    *,
+    model: str | Path,
+    settings: PredictSettings | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Predict one label map per case on the grid of its input file.
+
+    Args:
+        input: A volume, a folder of volumes, or a case list (JSON).
+        output: Folder for the label maps, each named after its case; made if missing.
+        model: Model folder, or run folder with ``model/`` in it.
+        settings: How to run; the defaults suit most.
+        progress: Hears of every finished case.
+
+    Returns:
+        What ``predictions.json`` in the folder holds: the organs' values, and per case its
+        label map, seconds and, if it failed, the error. One bad case never stops the others.
+
+    Raises:
+        InputError: If there is nothing to predict.
+        ModelError: If the model is missing, damaged or not trusted.
+        UsageError: If label maps are there already and ``overwrite`` is off.
+    """
+    settings = settings or PredictSettings()
+    cases, output = cases_of(input), Path(output)
+    outputs = {case.case_id: output / f"{case.case_id}{settings.suffix}" for case in cases}
+    _refuse_overwriting(outputs, settings)
+    model_folder = model_folder_of(model)
+    loaded = read_model(model_folder)
+    device = pick_device(settings.device)
+    loaded.network.to(device)
+
+    def predict_and_write(case: Case) -> dict[str, Any]:
+        start = time.perf_counter()
+        label_map = predict_volume(
+            loaded, _read_image(case), batch_size=settings.batch_size, device=device,
+            precision=settings.precision,
+        )  # fmt: skip
+        write_label_map(outputs[case.case_id], label_map)
+        return {"status": "done", "seconds": round(time.perf_counter() - start, 3)}
+
+    entries: list[dict[str, Any]] = []
+    progress("Predicting", 0, len(cases))
+    for outcome in run_each(predict_and_write, cases):
+        entry = {"case_id": outcome.item.case_id, "image": _plain(outcome.item)}
+        if outcome.error is None:
+            entry |= {"prediction": outputs[outcome.item.case_id].name, **outcome.unwrap()}
+        else:
+            entry |= {"status": "failed", "error": _one_line(outcome.error)}
+        entries.append(entry)
+        progress("Predicting", len(entries), len(cases), outcome.item.case_id)
+    manifest = _manifest(loaded, model_folder, device, entries)
+    write_json(output / MANIFEST, manifest)
+    return manifest
+
+
+def predict_volume(
+    model: LoadedModel,
+    volume: Volume,
+    *,
+    batch_size: int = 16,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+) -> Volume:
+    """Label map of one volume on its own grid: same shape, affine and orientation.
+
+    Raises:
+        ResourceError: If memory ran out.
+    """
+    spec, native = model.spec, Header(volume.array.shape, volume.affine, volume.array.dtype)
+    prepared = prepare_image(volume, spec.preprocessing)
+    images = np.ascontiguousarray(prepared.array.transpose(2, 0, 1))  # (Z, X, Y)
+    run: dict[str, Any] = {"batch_size": batch_size, "device": device, "precision": precision}
+    try:
+        if same_grid(prepared.affine, prepared.array.shape, native):
+            classes = predict_slices(model.network, images, spec.geometry, **run)
+            on_native = turn_to_native(classes.transpose(1, 2, 0), native)
+        else:
+            batches = logits_of_slices(model.network, images, spec.geometry, **run)
+            logits = np.concatenate([part.half().cpu().numpy() for _, part in batches])
+            on_native = resample_logits(logits.transpose(1, 2, 3, 0), prepared.affine, native)
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        raise ResourceError(f"out of memory on {device}; try a smaller batch size") from error
+    return paint_labels(on_native, dict(spec.labels), native)
+
+
+def cases_of(source: str | Path) -> list[Case]:
+    """The cases of a file, a folder of volumes or a case list.
+
+    Raises:
+        InputError: If there is none, or if two would be written under one name.
+    """
+    source = Path(source)
+    if source.suffix == ".json":
+        cases = read_cases(source)
+    elif source.is_dir():
+        files = [path for path in sorted(source.iterdir()) if _is_volume(path)]
+        cases = [Case(case_id=stem_of(path), image=path) for path in files]
+    else:
+        cases = [Case(case_id=stem_of(source), image=source)]
+        if not source.is_file():
+            raise InputError(source, "a volume, a folder of them or a case list", "no such file")
+    if not cases:
+        raise InputError(source, "at least one volume (.nii.gz, .nii, .nrrd, .mha)", "none")
+    names = [case.case_id for case in cases]
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise InputError(source, "one volume per case id", f"several for {', '.join(doubles[:5])}")
+    climbing = [name for name in names if Path(name).name != name]
+    if climbing:
+        raise InputError(source, "case ids that are plain file names", repr(climbing[0]))
+    return cases
+
+
+def model_folder_of(path: str | Path) -> Path:
+    """The model folder at ``path`` itself, or within the run folder that ``path`` is."""
+    inner = Path(path) / "model"
+    return inner if (inner / "model.json").is_file() else Path(path)
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn ``auto`` into the GPU if there is one.
+
+    Raises:
+        UsageError: If the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {name!r}: there is no CUDA device here; use cpu or auto")
+    return device
+
+
+def _read_image(case: Case) -> Volume:
+    volume = read_volume(case.image)
+    if not np.isfinite(volume.array).all():
+        path = case.image if isinstance(case.image, Path) else case.image[0]
+        raise InputError(path, "finite voxels", "NaN or infinity")
+    return volume
+
+
+def _is_volume(path: Path) -> bool:
+    return path.is_file() and bool(suffix_of(path)) and not path.name.startswith(".")
+
+
+def _refuse_overwriting(outputs: Mapping[str, Path], settings: PredictSettings) -> None:
+    there = [path for path in outputs.values() if path.exists()]
+    if there and not settings.overwrite:
+        raise UsageError(f"{there[0]}: there already, as are {len(there) - 1} more; --overwrite")
+
+
+def _plain(case: Case) -> str | list[str]:
+    if isinstance(case.image, tuple):
+        return [str(path.resolve()) for path in case.image]
+    return str(case.image.resolve())
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error) if isinstance(error, MedsegError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _manifest(
+    loaded: LoadedModel, folder: Path, device: torch.device, entries: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "labels": dict(loaded.spec.labels),
+        "model": {
+            "folder": str(folder.resolve()),
+            "card_sha256": sha256(folder / "model.json"),
+            "network": str(loaded.spec.network["_target_"]),
+        },
+        "device": str(device),
+        "cases": entries,
+    }

@@ -1,0 +1,171 @@
+"""The model folder: ``model.json`` beside ``weights.safetensors``, plain data and no code.
+
+``model.json`` names the network by dotted path with plain arguments, the labels by organ, the
+preprocessing, the slice geometry, where the weights came from, and their SHA-256. Reading a
+folder imports nothing outside the packages below and never runs anything the folder brings.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from medseg.errors import InputError, ModelError
+from medseg.files import atomic_path, read_json, sha256, write_json
+from medseg.loading.geometry import SliceGeometry
+from medseg.loading.preprocessing import Preprocessing
+
+FORMAT = 1
+TRUSTED = ("medseg.networks.", "monai.networks.", "torch.nn.")
+WEIGHTS, CARD = "weights.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything but the weights that is needed to predict.
+
+    Attributes:
+        network: ``{"_target_": dotted path, argument: plain value, ...}``.
+        labels: Organ → value in the label maps it writes, in the order of the output channels
+            after background.
+        preprocessing: From the file's voxels to the network's numbers.
+        geometry: From axial slices to the network's input.
+    """
+
+    network: Mapping[str, Any]
+    labels: Mapping[str, int]
+    preprocessing: Preprocessing
+    geometry: SliceGeometry
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model folder in memory, its network in ``eval()`` mode on the CPU."""
+
+    spec: ModelSpec
+    network: nn.Module
+    provenance: Mapping[str, Any]
+
+
+def write_model(
+    folder: str | Path, spec: ModelSpec, network: nn.Module, provenance: Mapping[str, Any]
+) -> None:
+    """Write a model folder; the card comes last, so that it never names absent weights."""
+    folder = Path(folder)
+    tensors = {
+        key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+    }
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file({key: value.clone() for key, value in tensors.items()}, temporary)
+        digest = sha256(temporary)
+    card = {
+        "format": FORMAT,
+        "network": dict(spec.network),
+        "labels": dict(spec.labels),
+        "preprocessing": asdict(spec.preprocessing),
+        "slices": asdict(spec.geometry),
+        "provenance": dict(provenance),
+        "weights_sha256": digest,
+    }
+    write_json(folder / CARD, card)
+
+
+def read_model(folder: str | Path) -> LoadedModel:
+    """Read and verify a model folder.
+
+    Raises:
+        ModelError: If it is missing, damaged, of a later format, or names a network outside
+            ``medseg.networks``, ``monai.networks`` and ``torch.nn``.
+    """
+    folder = Path(folder)
+    card, weights = _read_card(folder), folder / WEIGHTS
+    if not weights.is_file():
+        raise ModelError(f"{weights}: expected the model's weights, got no such file")
+    digest = sha256(weights)
+    if digest != card["weights_sha256"]:
+        raise ModelError(
+            f"{weights}: expected SHA-256 {card['weights_sha256'][:12]}…, got {digest[:12]}…; "
+            "the file is damaged or belongs to another model"
+        )
+    spec = _spec(folder, card)
+    network = build_network(spec.network)
+    try:
+        network.load_state_dict(load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().replace("\n", " ")[:300]
+        raise ModelError(
+            f"{weights}: expected weights of {card['network']['_target_']}; {reason}"
+        ) from error
+    return LoadedModel(spec, network.eval(), card.get("provenance", {}))
+
+
+def build_network(network: Mapping[str, Any]) -> nn.Module:
+    """Build the network that a model card names, or refuse it.
+
+    Raises:
+        ModelError: If the dotted path is not trusted or the arguments do not fit.
+    """
+    arguments = dict(network)
+    target = str(arguments.pop("_target_", ""))
+    if not target.startswith(TRUSTED):
+        raise ModelError(
+            f"network {target!r}: expected a path in {', '.join(name[:-1] for name in TRUSTED)}; "
+            "other code is not run"
+        )
+    if _names_code(arguments):
+        raise ModelError(f"network {target!r}: expected plain arguments, got one that names code")
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"network {target!r}: no such network here ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ModelError(f"network {target!r}: expected a torch.nn.Module, got {found!r}")
+    if not f"{found.__module__}.".startswith(TRUSTED):
+        raise ModelError(
+            f"network {target!r}: it stands in {found.__module__}, which is not trusted"
+        )
+    try:
+        return found(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"network {target!r}: {error}") from error
+
+
+def _names_code(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.startswith(("$", "@", "%"))
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(_names_code(part) for part in value.values())
+    return isinstance(value, (list, tuple)) and any(_names_code(part) for part in value)
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    try:
+        card = read_json(folder / CARD)
+    except (InputError, OSError) as error:
+        raise ModelError(f"{folder}: expected a model folder with {CARD}; {error}") from error
+    wanted = {"format", "network", "labels", "preprocessing", "slices", "weights_sha256"}
+    if not isinstance(card, dict) or not wanted <= card.keys():
+        raise ModelError(f"{folder / CARD}: expected the keys {sorted(wanted)}")
+    if card["format"] != FORMAT:
+        raise ModelError(
+            f"{folder / CARD}: expected format {FORMAT}, got {card['format']!r}; update medseg"
+        )
+    return card
+
+
+def _spec(folder: Path, card: Mapping[str, Any]) -> ModelSpec:
+    try:
+        return ModelSpec(
+            network=card["network"],
+            labels={str(organ): int(value) for organ, value in card["labels"].items()},
+            preprocessing=Preprocessing(**card["preprocessing"]),
+            geometry=SliceGeometry(**card["slices"]),
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{folder / CARD}: {error}") from error

@@ -1,0 +1,115 @@
+"""What the command line shows to people: progress bars and tables, all on stderr."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+SECONDS_PER_LINE = 30
+
+
+class Bars:
+    """A progress bar per task, called as :class:`medseg.jobs.Progress`.
+
+    Where stderr is no terminal (a batch job's log), a line every half minute stands in for bars.
+
+    Args:
+        shown: Say how far the work is; if not, calls do nothing.
+    """
+
+    def __init__(self, shown: bool = True) -> None:
+        console = Console(stderr=True)
+        self._lines = shown and not console.is_terminal
+        self._last_line: dict[str, float] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not shown or not console.is_terminal,
+        )
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Move the bar of ``task``, drawing it at the first call."""
+        if self._lines:
+            self._print_line(task, done, total, note)
+        if task not in self._tasks:
+            self._tasks[task] = self._progress.add_task(task, total=total, note=note)
+        self._progress.update(self._tasks[task], completed=done, total=total, note=note)
+
+    def _print_line(self, task: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if done < total and now - self._last_line.setdefault(task, now) < SECONDS_PER_LINE:
+            return
+        self._last_line[task] = now
+        self._progress.console.print(f"{task}: {done}/{total} {note}".rstrip(), highlight=False)
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+def show_info(found: Mapping[str, Any]) -> None:
+    """Versions, then what is shipped."""
+    table = Table("package", "version", title=f"medseg {found['medseg']}", title_justify="left")
+    table.add_row("python", found["python"])
+    for name, version in found["packages"].items():
+        table.add_row(name, version or "not installed")
+    console = Console(stderr=True)
+    console.print(table)
+    console.print(f"Configs (medseg train NAME): {', '.join(found['configs'])}")
+    console.print(f"Scripts (medseg copy NAME): {', '.join(found['pipelines'])}")
+
+
+def show_check(found: Mapping[str, Any]) -> None:
+    """One row per problem, worst first."""
+    console = Console(stderr=True)
+    problems = found["problems"]
+    if problems:
+        table = Table("severity", "kind", "case", "what", title="Problems", title_justify="left")
+        for problem in problems:
+            cells = (problem["severity"], problem["kind"], problem["case_id"], problem["message"])
+            table.add_row(*(str(cell) for cell in cells))
+        console.print(table)
+    console.print(_verdict(found))
+
+
+def show_results(results: Mapping[str, Any]) -> None:
+    """The table per organ."""
+    from medseg.evaluation.table import rows
+
+    header, body = rows(results)
+    table = Table(*header, title="Results per organ", title_justify="left")
+    for cells in body:
+        table.add_row(*cells)
+    Console(stderr=True).print(table)
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    errors = sum(problem["severity"] == "error" for problem in found["problems"])
+    rest = len(found["problems"]) - errors
+    return f"{found['num_cases']} cases: {errors} to be mended, {rest} to look at."

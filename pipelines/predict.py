@@ -1,0 +1,41 @@
+"""Predict label maps for a volume, a folder of volumes or a case list.
+
+    python pipelines/predict.py ct_folder out runs/phantom_transunet
+
+``medseg predict -i ct_folder -o out -m runs/phantom_transunet`` makes the same call.
+"""
+
+import argparse
+from pathlib import Path
+
+from medseg.inference.predict import (
+    PredictSettings,
+    cases_of,
+    model_folder_of,
+    pick_device,
+    predict_volume,
+)
+from medseg.model import read_model
+from medseg.volumes import read_volume, write_label_map
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Load the model once, then go case by case."""
+    parser = argparse.ArgumentParser(description="Predict label maps on the native grid.")
+    parser.add_argument("input", help="volume, folder of volumes, or case list (JSON)")
+    parser.add_argument("output", type=Path, help="folder for the label maps")
+    parser.add_argument("model", help="model folder or run folder")
+    args = parser.parse_args(argv)
+
+    settings = PredictSettings()
+    model = read_model(model_folder_of(args.model))
+    device = pick_device(settings.device)
+    model.network.to(device)
+    for case in cases_of(args.input):
+        label_map = predict_volume(model, read_volume(case.image), device=device)
+        write_label_map(args.output / f"{case.case_id}.nii.gz", label_map)  # change it here
+        print(case.case_id)
+
+
+if __name__ == "__main__":
+    main()
