@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ClickError = typer.BadParameter.__mro__[2]  # typer exports its children, not ClickException itself
+ClickError: Any = typer.BadParameter.__mro__[2]  # typer exports its children, not ClickException itself
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--no-progress", help="Show no progress bars.")]
@@ -58,7 +58,7 @@ def check(
     as_json: AsJson = False,
     no_progress: Quiet = False,
 ) -> None:
-    """Look through a data set for whatever would spoil training; exit 3 if something must be mended.
+    """Look through a data set for whatever would spoil training; exit 3 if it has faults.
 
     Example: `medseg check -i data/hippocampus`
     """
@@ -236,9 +236,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         result = app(args=arguments, standalone_mode=False, prog_name="medseg")
     except ClickError as error:
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", StoppedError.exit_code)
+        result = StoppedError.exit_code
     except MedsegError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:
@@ -251,6 +251,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         said = " ".join(f"{type(error).__name__}: {error}".split())
         return _fail(f"internal error: {said} (MEDSEG_DEBUG=1 shows where)", 1)
+    if result == StoppedError.exit_code:  # typer turns Ctrl-C into this code itself
+        return _fail("interrupted", result)
     return result if isinstance(result, int) else 0
 
 

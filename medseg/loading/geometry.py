@@ -41,7 +41,8 @@ class SliceGeometry:
     def matrix(self, slice_shape: tuple[int, int]) -> np.ndarray:
         """Affine from input pixel (h, w) to slice pixel (x, y), shape (2, 3), float64.
 
-        Pixel centres lie at integers, and the slice's centre at the input's centre.
+        Pixel centres lie at integers, and the slice's centre at the input's centre; at a zoom of
+        one it may lie half a pixel off, so that pixels are copied and not blurred.
         """
         source = np.asarray(slice_shape, dtype=float)
         target = np.asarray(self.image_size, dtype=float)
@@ -50,6 +51,7 @@ class SliceGeometry:
         else:
             step = np.full(2, 1.0 / min(self.zoom, *(target / source)))
         shift = (source - 1) / 2 - step * (target - 1) / 2
+        shift = np.where(step == 1, np.floor(shift), shift)
         return np.column_stack([np.diag(step), shift])
 
     def slice_indices(self, slice_index: int, depth: int) -> list[int]:

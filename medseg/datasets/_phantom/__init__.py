@@ -1,0 +1,1 @@
+"""How the phantom is made: fields, shapes, a patient, painting, scanning."""

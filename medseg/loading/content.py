@@ -1,0 +1,115 @@
+"""What is in a source file, as a hash that is remembered while the file stays as it is."""
+
+import contextlib
+import hashlib
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.case import Source
+from medseg.errors import InputError
+from medseg.files import sha256, write_json
+from medseg.volumes import suffix_of
+
+SETTLED_NS = 2_000_000_000  # a file younger than this may change again within one clock tick
+DETACHED = {
+    ".mhd": re.compile(rb"^\s*ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
+    ".nhdr": re.compile(rb"^\s*data ?file\s*:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of one source and the state its files were in.
+
+    Attributes:
+        digest: SHA-256 over names' suffixes and contents, 64 hex digits.
+        state: (size, mtime_ns, ctime_ns, inode) of every file.
+    """
+
+    digest: str
+    state: tuple[tuple[int, int, int, int], ...]
+
+
+def content_of(source: Source, memory: Path) -> Content:
+    """Hash a source, or recall its hash from ``memory`` if its files are in the same state.
+
+    A change of content always changes the time of the last status change (ctime), which unlike
+    mtime cannot be set back.
+
+    Args:
+        source: A volume file, or one file per slice.
+        memory: Folder in which hashes are remembered; made if missing.
+
+    Raises:
+        InputError: If a file is missing, or changes while it is read.
+    """
+    files = files_of(source)
+    state = state_of(files)
+    names = "\n".join(str(path.absolute()) for path in files)
+    note = memory / f"{hashlib.sha256(names.encode()).hexdigest()[:32]}.json"
+    remembered = _recall(note)
+    if remembered is not None and remembered.state == state:
+        return remembered
+    content = Content(_digest(files), state)
+    if state_of(files) != state:
+        raise InputError(files[0], "a file at rest", "one that changes while it is read")
+    if time.time_ns() - max(ctime for _, _, ctime, _ in state) > SETTLED_NS:
+        with contextlib.suppress(OSError):  # a store one may only read works without memory
+            write_json(note, {"digest": content.digest, "state": state})
+    return content
+
+
+def files_of(source: Source) -> list[Path]:
+    """Every file a source is read from, the voxel file of a detached header included."""
+    files = list(source) if isinstance(source, tuple) else [source]
+    return files + [extra for path in files for extra in _detached(path)]
+
+
+def state_of(files: list[Path]) -> tuple[tuple[int, int, int, int], ...]:
+    """(size, mtime_ns, ctime_ns, inode) of every file.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    states = []
+    for path in files:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            reason = error.strerror or "unreadable"
+            raise InputError(path, "a file", reason.lower()) from None
+        states.append((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
+    return tuple(states)
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{suffix_of(path)} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _recall(note: Path) -> Content | None:
+    try:
+        known = json.loads(note.read_bytes())
+        state = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in known["state"])
+        return Content(str(known["digest"]), state)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _detached(path: Path) -> list[Path]:
+    pattern = DETACHED.get(suffix_of(path))
+    if pattern is None or not path.is_file():
+        return []
+    found = pattern.search(path.read_bytes())
+    name = found.group(1).decode("utf-8", "replace") if found else ""
+    if name.upper() == "LOCAL":
+        return []
+    named = path.parent / name
+    if name and named.is_file():
+        return [named]
+    return sorted(other for other in path.parent.iterdir() if other.is_file() and other != path)

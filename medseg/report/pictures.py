@@ -1,0 +1,305 @@
+"""Axial slices of one case with the contours of truth and prediction, as parts of a page.
+
+A picture is a grey scan (WebP) with the contours over it as vector paths, so that they stay sharp
+at any size and can be switched off one by one.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from medseg.errors import InputError, MedsegError
+from medseg.report.anatomy import (
+    Oriented,
+    check_same_grid,
+    choose_slices,
+    class_map,
+    grey_window,
+    radiological,
+    to_grey,
+    to_ras,
+)
+from medseg.report.tables import CaseRow, Results
+from medseg.volumes import read_volume
+
+MARGIN_MM = 40.0  # shown around the organs
+WEBP_QUALITY = 88
+BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
+
+
+@dataclass(frozen=True)
+class Contour:
+    """The outlines of one organ in one slice.
+
+    Attributes:
+        organ: Its name.
+        colour: ``#rrggbb``.
+        truth: Outline of the reference as an SVG path in pixels; empty if it is not here.
+        prediction: The same of the prediction.
+        number: Place of the organ in the legend.
+        anchor: Where the number stands, in percent of width and height.
+    """
+
+    organ: str
+    colour: str
+    truth: str
+    prediction: str
+    number: int
+    anchor: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class SlicePicture:
+    """One axial slice.
+
+    Attributes:
+        caption: What it shows and where it lies.
+        grey: WebP as base64, empty if there is no image.
+        size: Width and height in pixels.
+        size_mm: Width and height in millimetres.
+        contours: One per organ that is in the slice.
+        bar_mm: Length of the scale bar.
+    """
+
+    caption: str
+    grey: str
+    size: tuple[int, int]
+    size_mm: tuple[float, float]
+    contours: list[Contour]
+    bar_mm: int
+
+
+@dataclass(frozen=True)
+class CasePictures:
+    """One case to look at.
+
+    Attributes:
+        heading: Why it is shown: ``"Worst case"``.
+        row: Its figures.
+        slices: Its pictures, lowest first.
+        notices: What could not be shown, and why.
+    """
+
+    heading: str
+    row: CaseRow
+    slices: list[SlicePicture] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    truth: Oriented
+    classes: np.ndarray
+    predicted: np.ndarray
+    image: np.ndarray | None
+    window: tuple[float, float]
+    window_note: str
+
+
+def case_pictures(
+    heading: str, row: CaseRow, results: Results, colours: Mapping[str, str], folder: Path
+) -> CasePictures:
+    """Draw one case; a file that cannot be used becomes a notice instead of an error.
+
+    Args:
+        heading: Why the case is shown.
+        row: The case.
+        results: ``results.json``.
+        colours: Organ → colour.
+        folder: Where relative paths in the results start.
+    """
+    pictures = CasePictures(heading, row)
+    try:
+        scene = _read_scene(row.source, results["labels"], folder, pictures.notices)
+        shown = choose_slices(scene.classes, scene.predicted)
+        area = _crop(scene, list(shown))
+        pictures.slices.extend(
+            _picture(scene, slice_index, reasons, area, colours)
+            for slice_index, reasons in shown.items()
+        )
+    except (MedsegError, OSError, ValueError, MemoryError) as error:
+        pictures.notices.append(f"No slices of this case can be shown. {error}")
+    return pictures
+
+
+def _read_scene(
+    case: Mapping[str, Any], labels: Mapping[str, int], folder: Path, notices: list[str]
+) -> _Scene:
+    label_path, prediction_path = (
+        _source(case, "label", folder),
+        _source(case, "prediction", folder),
+    )
+    truth = to_ras(read_volume(label_path, "label"))
+    prediction = to_ras(read_volume(prediction_path, "label"))
+    check_same_grid(truth.array, prediction.array, ("label", "prediction"), str(prediction_path))
+    values = case.get("label_values") or labels
+    compared = {organ for organ in labels if organ in case["organs"]}
+    classes = _classes(truth, {organ: values.get(organ, -1) for organ in labels}, compared)
+    predicted = _classes(prediction, labels, compared)
+    for array, name, key in (
+        (classes, "label", "volume_label_ml"),
+        (predicted, "prediction", "volume_pred_ml"),
+    ):
+        changed = _other_volumes(array, labels, case["organs"], key, truth.spacing)
+        if changed:
+            notices.append(
+                f"The {name} file does not hold the volumes that were evaluated "
+                f"({', '.join(changed)}): it has changed since, or its values mean other organs."
+            )
+    image, window, note = None, (0.0, 1.0), "no image"
+    try:
+        image_path = _source(case, "image", folder)
+        image = to_ras(read_volume(image_path, "image")).array
+        check_same_grid(truth.array, image, ("label", "image"), str(image_path))
+        window, note = grey_window(image)
+    except (MedsegError, OSError, ValueError) as error:
+        image = None
+        notices.append(f"The image is not shown, only the contours. {error}")
+    return _Scene(truth, classes, predicted, image, window, note)
+
+
+def _classes(volume: Oriented, values: Mapping[str, int], compared: set[str]) -> np.ndarray:
+    """Classes of the organs that were compared; the others are background."""
+    known = {organ: value if organ in compared else -1 for organ, value in values.items()}
+    return class_map(volume.array, known)
+
+
+def _other_volumes(
+    classes: np.ndarray,
+    labels: Mapping[str, int],
+    organs: Mapping[str, Mapping[str, Any]],
+    key: str,
+    spacing: tuple[float, float, float],
+) -> list[str]:
+    """The organs whose volume in the file is not the one in the results."""
+    counts = np.bincount(classes.reshape(-1), minlength=len(labels) + 1)
+    voxel_ml = float(np.prod(spacing)) / 1000
+    known = {organ: organs[organ][key] for organ in labels if organ in organs}
+    return [
+        organ
+        for organ, count in zip(labels, counts[1:], strict=True)
+        if known.get(organ) is not None
+        and abs(known[organ] - count * voxel_ml) > 0.01 * known[organ] + voxel_ml
+    ]
+
+
+def _source(case: Mapping[str, Any], key: str, folder: Path) -> Path | tuple[Path, ...]:
+    value = case.get(key)
+    if isinstance(value, list) and value:
+        return tuple(folder / str(part) for part in value)
+    if not isinstance(value, str) or not value:
+        raise InputError(folder / "results.json", f"the path of the {key}", "none")
+    return folder / value
+
+
+def _crop(scene: _Scene, slices: list[int]) -> tuple[slice, slice]:
+    """The part of X and Y that holds the organs of the slices shown and a margin around them."""
+    present = (scene.classes[:, :, slices] > 0) | (scene.predicted[:, :, slices] > 0)
+    found = []
+    for axis in (0, 1):
+        size, spacing = scene.classes.shape[axis], scene.truth.spacing[axis]
+        indices = np.flatnonzero(present.any(axis=(1 - axis, 2)))
+        if not indices.size:
+            found.append(slice(0, size))
+            continue
+        margin = round(MARGIN_MM / spacing)
+        found.append(slice(max(0, indices[0] - margin), min(size, indices[-1] + 1 + margin)))
+    return found[0], found[1]
+
+
+def _picture(
+    scene: _Scene,
+    slice_index: int,
+    reasons: list[str],
+    area: tuple[slice, slice],
+    colours: Mapping[str, str],
+) -> SlicePicture:
+    x, y = area
+    truth = radiological(scene.classes[x, y, slice_index])
+    predicted = radiological(scene.predicted[x, y, slice_index])
+    grey = ""
+    if scene.image is not None:
+        grey = _webp(to_grey(radiological(scene.image[x, y, slice_index]), scene.window))
+    height, width = truth.shape
+    spacing = scene.truth.spacing
+    contours = [
+        _contour(organ, colour, number, truth == number, predicted == number)
+        for number, (organ, colour) in enumerate(colours.items(), start=1)
+        if (truth == number).any() or (predicted == number).any()
+    ]
+    wide, high = width * spacing[0], height * spacing[1]
+    return SlicePicture(
+        caption=_caption(scene, slice_index, reasons),
+        grey=grey,
+        size=(width, height),
+        size_mm=(round(wide, 2), round(high, 2)),
+        contours=contours,
+        bar_mm=next((bar for bar in BARS_MM if bar <= wide / 4), BARS_MM[-1]),
+    )
+
+
+def _caption(scene: _Scene, slice_index: int, reasons: list[str]) -> str:
+    depth = scene.classes.shape[2]
+    axial = (..., slice_index)
+    differing = int((scene.classes[axial] != scene.predicted[axial]).sum())
+    x, y, _ = scene.truth.spacing
+    why = " and ".join(reasons)
+    place = f"axial slice {slice_index + 1} of {depth} from below"
+    index = f"index {scene.truth.file_index(slice_index)} on the file's axis"
+    return (
+        f"{why[0].upper()}{why[1:]}: {place} ({index} {'ijk'[scene.truth.file_axis]}), "
+        f"z = {scene.truth.position_mm(slice_index):.1f} mm; {differing} voxels "
+        f"({differing * x * y / 100:.2f} cm²) differ; {scene.window_note}"
+    )
+
+
+def _contour(
+    organ: str, colour: str, number: int, truth: np.ndarray, predicted: np.ndarray
+) -> Contour:
+    height, width = truth.shape
+    rows, columns = np.nonzero(truth if truth.any() else predicted)
+    centre = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    anchor = (100 * (columns[centre] + 0.5) / width, 100 * (rows[centre] + 0.5) / height)
+    return Contour(
+        organ,
+        colour,
+        outline(truth),
+        outline(predicted),
+        number,
+        (round(float(anchor[0]), 1), round(float(anchor[1]), 1)),
+    )
+
+
+def outline(mask: np.ndarray) -> str:
+    """The outline of a mask (H, W) as an SVG path, in pixels from the picture's top left corner.
+
+    It runs half-way between the centres of pixels inside and outside.
+    """
+    if not mask.any():
+        return ""
+    padded = np.pad(mask.astype(np.float32), 1)  # so that outlines close at the picture's edge
+    paths = Figure().subplots().contour(padded, levels=[0.5]).get_paths()
+    rings = [np.asarray(ring) - 0.5 for path in paths for ring in path.to_polygons()]
+    parts = ("L".join(f"{x:g},{y:g}" for x, y in _corners(ring)) for ring in rings)
+    return "".join(f"M{part}Z" for part in parts)
+
+
+def _corners(ring: np.ndarray) -> np.ndarray:
+    """A closed ring without the points that lie on a straight line between their neighbours."""
+    points = ring[:-1] if np.array_equal(ring[0], ring[-1]) else ring
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    bends = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > 1e-6
+    return points[bends] if bends.sum() > 2 else points
+
+
+def _webp(grey: np.ndarray) -> str:
+    done, data = cv2.imencode(".webp", grey, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])
+    if not done:
+        raise ValueError("the slice cannot be written as WebP")
+    return base64.b64encode(data.tobytes()).decode("ascii")
