@@ -28,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ClickError: Any = typer.BadParameter.__mro__[2]  # typer exports its children, not ClickException itself
+ClickError: Any = typer.BadParameter.__mro__[
+    2
+]  # typer exports its children, not ClickException itself
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--no-progress", help="Show no progress bars.")]
@@ -107,6 +109,7 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    workers: Workers = 2,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     no_progress: Quiet = False,
@@ -118,11 +121,11 @@ def train(
     """
     from medseg.config import train as run_training
 
-    changes = list(overrides or [])
-    changes += ["settings::resume=true"] * resume + ["settings::overwrite=true"] * overwrite
-    changes += [f"settings::device={device}"] if device else []
+    changes = list(overrides or []) + ([f"settings::device={device}"] if device else [])
     with Bars(not no_progress) as bars:
-        run = run_training(config, changes, progress=bars)
+        run = run_training(
+            config, changes, resume=resume, overwrite=overwrite, workers=workers, progress=bars
+        )
     _answer({"run": str(run), "model": str(run / "model")}, as_json, _say_run)
 
 
@@ -158,9 +161,7 @@ def evaluate(
     truth: Annotated[Path, typer.Option("-l", "--labels", help="True label maps or case list.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
     images: Annotated[Path | None, typer.Option(help="Their images, for the report.")] = None,
-    organs: Annotated[
-        str | None, typer.Option(help="Organ=value pairs: liver=1,spleen=2.")
-    ] = None,
+    organs: Annotated[str | None, typer.Option(help="Organ=value pairs: liver=1,spleen=2.")] = None,
     truth_organs: Annotated[
         str | None, typer.Option(help="The same for the truth, where it differs.")
     ] = None,

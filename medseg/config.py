@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from monai.utils import set_determinism
 from medseg.errors import InputError, UsageError
 from medseg.files import write_text
 from medseg.jobs import Progress, silent
+from medseg.loading.store import open_store
 from medseg.model import ModelSpec
 from medseg.shipped import shipped
+from medseg.training.checkpoints import check_folder
 from medseg.training.train import train as train_network
 
 SECTIONS = (
@@ -104,6 +107,9 @@ def train(
     config: str | Path,
     overrides: Iterable[str] = (),
     *,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int = 2,
     progress: Progress = silent,
 ) -> Path:
     """Train the network of a config and return the run folder.
@@ -111,15 +117,22 @@ def train(
     Args:
         config: YAML file, or the name of a shipped config.
         overrides: ``"section::key=value"``, such as ``"settings::device=cpu"``.
-        progress: Hears of every iteration.
+        resume: Go on from the last checkpoint in the run folder, if there is one.
+        overwrite: Delete a run that is in the run folder already.
+        workers: Processes that fill the slice store.
+        progress: Hears of every case prepared and every iteration.
 
     Raises:
-        UsageError: If the config does not fit together.
+        UsageError: If the config does not fit together, or the folder holds a run.
+        InputError: If cases cannot be used; it names all of them.
     """
     parsed = load_config(config, overrides)
     build = parsed.get_parsed_content
+    out_dir = Path(build("out_dir"))
+    check_folder(out_dir, resume=resume, overwrite=overwrite)
     set_determinism(build("seed"))
-    save = _ConfigSaver(parsed)
+    _fill_store(parsed, workers, progress)
+    save_config(parsed, out_dir / "config.yaml")
     return train_network(
         build("network"),
         build("loss"),
@@ -127,11 +140,18 @@ def train(
         build("train_loader"),
         schedule=build("schedule"),
         validation=build("validation"),
-        settings=build("settings"),
+        settings=replace(build("settings"), resume=resume, overwrite=overwrite),
         model=model_spec(parsed),
-        out_dir=Path(build("out_dir")),
+        out_dir=out_dir,
         progress=progress,
     )
+
+
+def _fill_store(config: ConfigParser, workers: int, progress: Progress) -> None:
+    """Prepare all cases side by side and in sight; the loaders then find them in the store."""
+    build = config.get_parsed_content
+    cases = [*build("cases::train"), *build("cases::val")]
+    open_store(cases, build("preprocessing"), build("labels"), workers=workers, progress=progress)
 
 
 def _override(config: ConfigParser, path: Path, override: str) -> None:

@@ -51,8 +51,8 @@ def demo(
         overwrite=overwrite,
     )  # fmt: skip
     changes = [f"data={data}", f"out_dir={run}", f"settings::device={device}"]
-    changes += [f"settings::overwrite={str(overwrite).lower()}"]
-    train(CONFIG, changes + list(SMALL_CHANGES) * small, progress=progress)
+    changes += list(SMALL_CHANGES) * small
+    train(CONFIG, changes, overwrite=overwrite, workers=workers, progress=progress)
 
     write_cases(output / "test_cases.json", phantom.cases(data, split="test"))
     settings = PredictSettings(device=device, overwrite=overwrite)

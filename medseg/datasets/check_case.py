@@ -81,6 +81,11 @@ class Examined:
 
 def examine(task: Task) -> Examined:
     """Read the files of a case and look for everything that is wrong with them."""
+    with np.errstate(all="ignore"):  # broken headers hold numbers that cannot be cast
+        return _examine(task)
+
+
+def _examine(task: Task) -> Examined:
     problems: list[Problem] = []
     image, image_found = _examine_image(task, problems)
     label, label_found = _examine_label(task, problems)

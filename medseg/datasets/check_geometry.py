@@ -14,6 +14,9 @@ from medseg.volumes import Volume, corner_distance_mm, spacing_of
 SKEW = 1e-3
 """Largest cosine between two axes that still counts as a right angle (0.06 degrees)."""
 
+OTHER_UNITS = {1: "metres", 3: "micrometres"}
+"""Codes of ``xyzt_units`` for lengths other than millimetres (2) and unknown (0)."""
+
 SPACING_MM = (0.02, 30.0)
 """Spacing outside these bounds is hardly that of a scan of a body in millimetres."""
 
@@ -80,9 +83,9 @@ def _difference(
 def _header_problems(path: str, header: Any, content: Content) -> Iterator[Problem]:
     """Where the parts of a NIfTI header disagree, or leave the orientation open."""
     coded_s, coded_q = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
-    unit = header.get_xyzt_units()[0]
-    if unit in ("meter", "micron"):
-        yield Problem("units-not-mm", path, "millimetres", f"{unit}s")
+    unit = OTHER_UNITS.get(int(header["xyzt_units"]) & 7)
+    if unit is not None:
+        yield Problem("units-not-mm", path, "millimetres", unit)
     if not coded_s and not coded_q:
         yield Problem("no-orientation", path, "an sform or qform code above 0", "both 0")
         return

@@ -5,7 +5,10 @@ even where the voxels themselves could still be read.
 """
 
 import gzip
+import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +16,9 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.imageglobals import logger as nibabel_logger
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from medseg.case import Source
 from medseg.datasets.problems import Problem, first_path
@@ -32,6 +36,7 @@ READ_ERRORS = (
     zlib.error,
     ImageFileError,
     HeaderDataError,
+    WrapStructError,
 )
 BYTE_ORDERS: tuple[Literal["little"], Literal["big"]] = ("little", "big")
 KIND_OF_REFUSAL = {  # what medseg.volumes wanted → the problem it names
@@ -85,7 +90,7 @@ def _read_nifti(path: Path) -> Content | Problem:
     if not path.is_file():
         return Problem("missing-file", str(path), "a file", "no such file")
     try:
-        with LoggingOutputSuppressor():  # nibabel tells what it mends; the raw header shows it
+        with _nibabel_quiet():
             image, header = _unpack(path)
             array = _voxels(image)
     except READ_ERRORS as error:
@@ -104,7 +109,21 @@ def _unpack(path: Path) -> tuple[Any, Any]:
     second = any(int.from_bytes(unpacked[:4], order) == 540 for order in BYTE_ORDERS)
     kind = nib.Nifti2Image if second else nib.Nifti1Image
     header = kind.header_class(unpacked[: kind.header_class.sizeof_hdr], check=False)
-    return kind.from_bytes(unpacked), header
+    image = kind.from_bytes(unpacked)
+    wanted = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
+    if len(unpacked) < wanted:  # said before memory is taken for what a broken header promises
+        raise ValueError(f"{len(unpacked)} bytes where the header promises {wanted}")
+    return image, header
+
+
+@contextmanager
+def _nibabel_quiet() -> Iterator[None]:
+    """Keep nibabel from printing what it mends in a header: the check says it of the raw one."""
+    before, nibabel_logger.disabled = nibabel_logger.disabled, True
+    try:
+        yield
+    finally:
+        nibabel_logger.disabled = before
 
 
 def _voxels(image: Any) -> np.ndarray:

@@ -53,7 +53,7 @@ def image_facts(array: np.ndarray) -> ImageFacts:
     low, high, nans, infinities = np.inf, -np.inf, 0, 0
     digest = hashlib.blake2b(f"{array.shape}{array.dtype.str}".encode(), digest_size=16)
     for slab in np.moveaxis(array, -1, 0):
-        digest.update(memoryview(np.ascontiguousarray(slab.T)))
+        digest.update(np.ascontiguousarray(slab.T).data)
         if array.dtype.kind == "f":
             finite = np.isfinite(slab)
             if not finite.all():

@@ -73,11 +73,12 @@ def survey(
     labels = label_map(root / "dataset.json", description["labels"])
     if isinstance(description.get("training"), list):
         every, problems = _listed(root, description["training"], channel, labels)
-        found = Pairs({})
+        found, count = Pairs({}), len(description["training"])
     else:
         found = _paired(root, channel)
         every, problems = paired_cases(found, labels), []
-    problems += _counted(root, description, len(every))
+        count = len(every)
+    problems += _counted(root, description, count)
     named = find_splits(root, splits, fold)
     surveyed = assemble("decathlon", root, with_patients(every, patients), found, named)
     rest, problems = list(surveyed.rest), [*problems, *surveyed.problems]

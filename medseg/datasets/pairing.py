@@ -33,7 +33,8 @@ class Pairs:
             for case_id, p in self.ambiguous.items()
         ]
         images = [lone_image(path, case_id) for case_id, path in self.lone_images.items()]
-        return ambiguous + images + [lone_label(path) for path in self.lone_labels.values()]
+        labels = [lone_label(path, case_id) for case_id, path in self.lone_labels.items()]
+        return ambiguous + images + labels
 
 
 def lone_image(path: Path, case_id: str, split: str = "") -> Problem:

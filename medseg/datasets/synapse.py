@@ -69,6 +69,9 @@ C that of TransUNet's preprocessed files."""
 
 TRAIN_IDS = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40)
 TEST_IDS = (1, 2, 3, 4, 8, 22, 25, 29, 32, 35, 36, 38)
+NUM_VAL = 3
+"""Training cases set apart for validation unless one says otherwise."""
+
 LAYOUTS = ("RawData/Training", "Training", ".")
 
 
@@ -99,15 +102,17 @@ def labels(remap: str | Sequence[str] | Mapping[str, int] = "A") -> dict[str, in
     return dict(remap)
 
 
-def cases(root: str | Path, *, split: str = "train", num_val: int = 0, seed: int = 0) -> list[Case]:
+def cases(
+    root: str | Path, *, split: str = "train", num_val: int = NUM_VAL, seed: int = 0
+) -> list[Case]:
     """The cases of one split, with all thirteen organs named.
 
     Args:
         root: The folder of ``RawData``, or ``RawData/Training`` itself.
         split: ``train``, ``val``, ``test`` or ``all``.
         num_val: Training cases set apart for validation, drawn by ``seed``: ``train`` is without
-            them and ``val`` is them. The published split has none, and that is the default;
-            ask for ``train`` and ``val`` with the same number. The test cases are never used.
+            them and ``val`` is them, so ask for both with one number. The published split has no
+            validation cases: 0 gives it, with all 18 in ``train``. Test cases are never drawn.
         seed: Of the draw.
 
     Raises:
@@ -115,8 +120,9 @@ def cases(root: str | Path, *, split: str = "train", num_val: int = 0, seed: int
         UsageError: If there is no such split, or ``val`` is asked for with ``num_val=0``.
     """
     if split == "val" and num_val < 1:
-        raise UsageError("Synapse has no validation cases: set num_val (e.g. 3) for train and val")
-    return survey(root, num_val=num_val, seed=seed).cases(split)
+        raise UsageError("with num_val=0 there are no validation cases, as in the published split")
+    drawn = num_val if split in ("train", "val") else 0
+    return survey(root, num_val=drawn, seed=seed).cases(split)
 
 
 def survey(root: str | Path, *, num_val: int = 0, seed: int = 0) -> Survey:

@@ -29,7 +29,7 @@ def cases(
     *,
     split: str = "train",
     lists: str | Path | None = None,
-    num_val: int = 0,
+    num_val: int = synapse.NUM_VAL,
     seed: int = 0,
 ) -> list[Case]:
     """The cases of one split; a training case is the tuple of its slices, lowest first.
@@ -40,8 +40,8 @@ def cases(
         lists: Folder of the lists; default ``lists_Synapse`` or ``lists/lists_Synapse`` below
             the root. Without lists, all files there are count.
         num_val: Training cases set apart for validation, drawn by ``seed``: ``train`` is without
-            them and ``val`` is them. The published split has none, and that is the default;
-            ask for ``train`` and ``val`` with the same number. The test cases are never used.
+            them and ``val`` is them, so ask for both with one number. The published split has no
+            validation cases: 0 gives it, with all 18 in ``train``. Test cases are never drawn.
         seed: Of the draw.
 
     Raises:
@@ -49,8 +49,9 @@ def cases(
         UsageError: If there is no such split, or ``val`` is asked for with ``num_val=0``.
     """
     if split == "val" and num_val < 1:
-        raise UsageError("Synapse has no validation cases: set num_val (e.g. 3) for train and val")
-    return survey(root, lists=lists, num_val=num_val, seed=seed).cases(split)
+        raise UsageError("with num_val=0 there are no validation cases, as in the published split")
+    drawn = num_val if split in ("train", "val") else 0
+    return survey(root, lists=lists, num_val=drawn, seed=seed).cases(split)
 
 
 def survey(

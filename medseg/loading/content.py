@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.case import Source
-from medseg.errors import InputError
+from medseg.errors import InputError, ResourceError
 from medseg.files import sha256, write_json
 from medseg.volumes import suffix_of
 
@@ -57,7 +57,7 @@ def content_of(source: Source, memory: Path) -> Content:
     if state_of(files) != state:
         raise InputError(files[0], "a file at rest", "one that changes while it is read")
     if time.time_ns() - max(ctime for _, _, ctime, _ in state) > SETTLED_NS:
-        with contextlib.suppress(OSError):  # a store one may only read works without memory
+        with contextlib.suppress(OSError, ResourceError):  # one can do without
             write_json(note, {"digest": content.digest, "state": state})
     return content
 

@@ -92,7 +92,8 @@ def slice_loader(
         foreground: Share of slices drawn so that every organ is seen equally often.
         augment: How slices are varied, also as a mapping of ``Augmentation``'s arguments.
         seed: Of order and augmentation.
-        workers: Processes that prepare batches; 0 prepares them in this one.
+        workers: Processes that prepare batches; 0 prepares them in this one. They are started
+            afresh, so a script that asks for them needs ``if __name__ == "__main__":``.
 
     Returns:
         A loader of ``{"image": float32 (B, channels, H, W), "label": int64 (B, H, W)}``.
@@ -102,9 +103,7 @@ def slice_loader(
     """
     if batch_size < 1 or (batches_per_epoch is not None and batches_per_epoch < 1):
         raise UsageError(f"expected batches of slices, got {batches_per_epoch} of {batch_size}")
-    if isinstance(augment, Mapping):
-        augment = Augmentation(**augment)
-    dataset = SliceDataset(stored, geometry, augment=augment, seed=seed)
+    dataset = SliceDataset(stored, geometry, augment=_augmentation(augment), seed=seed)
     sampler: ShuffledSampler | ClassAwareSampler
     if batches_per_epoch is None:
         sampler = ShuffledSampler(len(dataset), seed=seed)
@@ -122,6 +121,15 @@ def slice_loader(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(seed),  # leaves torch's own numbers untouched
     )
+
+
+def _augmentation(augment: Augment) -> Augmentation | None:
+    if not isinstance(augment, Mapping):
+        return augment
+    try:
+        return Augmentation(**augment)
+    except TypeError as error:
+        raise UsageError(f"augment: {error}") from error
 
 
 def _start_worker(_: int) -> None:

@@ -121,7 +121,9 @@ def _jobs(
     for case in cases:
         try:
             image = content_of(case.image, root / HASHES)
-            label = None if case.label is None else content_of(case.label, root / HASHES)
+            label: Content | None = image  # one file may hold both
+            if case.label != case.image:
+                label = None if case.label is None else content_of(case.label, root / HASHES)
         except (MedsegError, OSError) as error:
             errors.append(error)
             continue

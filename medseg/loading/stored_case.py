@@ -1,13 +1,13 @@
 """One preprocessed case on disk, read slice by slice."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medseg.errors import InputError
 from medseg.volumes import spacing_of
 
 IMAGES, CLASSES, COUNTS, CARD = "images.npy", "classes.npy", "counts.npy", "case.json"
@@ -74,11 +74,19 @@ class StoredCase:
         return counts
 
     def read_image(self, slice_index: int) -> np.ndarray:
-        """One slice as stored, uint16 (X, Y), by one contiguous read."""
+        """One slice as stored, uint16 (X, Y), by one contiguous read.
+
+        Raises:
+            InputError: If the case is no longer in the store.
+        """
         return self._read(IMAGES, self.offsets[0], np.dtype(np.uint16), slice_index)
 
     def read_classes(self, slice_index: int) -> np.ndarray:
-        """Class indices of one slice, (X, Y), by one contiguous read."""
+        """Class indices of one slice, (X, Y), by one contiguous read.
+
+        Raises:
+            InputError: If the case is no longer in the store.
+        """
         dtype = np.dtype(np.uint8 if self.num_classes <= 256 else np.uint16)
         return self._read(CLASSES, self.offsets[1], dtype, slice_index)
 
@@ -86,7 +94,13 @@ class StoredCase:
         _, height, width = self.shape
         size = height * width
         start = offset + slice_index * size * dtype.itemsize
-        pixels = np.fromfile(self.folder / name, dtype, count=size, offset=start)
+        try:
+            pixels = np.fromfile(self.folder / name, dtype, count=size, offset=start)
+        except FileNotFoundError:
+            pixels = np.empty(0, dtype)
+        if len(pixels) != size:
+            got = f"{len(pixels)}; was the store pruned meanwhile?"
+            raise InputError(self.folder / name, f"{size} pixels of slice {slice_index}", got)
         return pixels.reshape(height, width)
 
 
@@ -109,8 +123,3 @@ def read_entry(folder: Path, case_id: str) -> StoredCase | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def total_slices(stored: Sequence[StoredCase]) -> int:
-    """Slices of all cases together."""
-    return sum(case.shape[0] for case in stored)

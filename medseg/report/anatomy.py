@@ -88,7 +88,7 @@ def grey_window(array: np.ndarray) -> tuple[tuple[float, float], str]:
         return (0.0, 1.0), "no finite intensity"
     if finite.min() <= AIR_HU and finite.max() >= BONE_HU:
         low, high = SOFT_TISSUE_HU
-        return SOFT_TISSUE_HU, f"soft tissue window {low:.0f} to {high:.0f} HU"
+        return SOFT_TISSUE_HU, f"soft tissue window {low:.0f} to {high:.0f} HU".replace("-", "−")
     low, high = (float(value) for value in np.percentile(finite, PERCENTILES))
     return (low, high), f"intensities {low:.4g} to {high:.4g} (0.5 to 99.5 %)"
 

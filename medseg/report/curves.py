@@ -18,7 +18,7 @@ INK, FAINT = "#010203", "#040506"  # stand-ins: the page's own colours take thei
 PAGE_COLOURS = {INK: "var(--ink-2)", FAINT: "var(--line)"}
 TRAIN, VALIDATION = "#3b82f6", "#f08c00"
 POINTS = 400  # at most so many along a curve; longer ones are averaged piece by piece
-SIZE_INCHES = (4.8, 2.9)
+SIZE_INCHES = (3.8, 2.5)
 STYLE = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -102,7 +102,7 @@ def _epoch_loss(history: Columns) -> Curve | None:
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss")
 
-    title = "Training and validation loss per epoch"
+    title = "Loss per epoch"
     ends = (f"{name} {_last(history[column]):.3f}" for name, (column, _) in shown.items())
     note = f"At the end: {', '.join(ends)}."
     return Curve(title, _svg(title, draw), note, {name: pair[1] for name, pair in shown.items()})
@@ -125,7 +125,7 @@ def _epoch_dsc(history: Columns, colours: Mapping[str, str]) -> Curve | None:
         axes.set_ylabel("validation DSC")
         axes.set_ylim(top=1.0)
 
-    title = "Validation DSC per organ and epoch"
+    title = "DSC per epoch and organ"
     legend = {**({"mean": "var(--ink-2)"} if has_mean else {}), **shown}
     note = "Whole validation cases."
     if has_mean:
@@ -154,7 +154,7 @@ def _svg(title: str, draw: Callable[[Axes], None]) -> str:
         figure = Figure(figsize=SIZE_INCHES, layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True)
     text = file.getvalue()

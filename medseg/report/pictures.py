@@ -8,25 +8,15 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from medseg.errors import InputError, MedsegError
-from medseg.report.anatomy import (
-    Oriented,
-    check_same_grid,
-    choose_slices,
-    class_map,
-    grey_window,
-    radiological,
-    to_grey,
-    to_ras,
-)
+from medseg.errors import MedsegError
+from medseg.report.anatomy import choose_slices, radiological, to_grey
+from medseg.report.scene import Scene, read_scene
 from medseg.report.tables import CaseRow, Results
-from medseg.volumes import read_volume
 
 MARGIN_MM = 40.0  # shown around the organs
 WEBP_QUALITY = 88
@@ -92,16 +82,6 @@ class CasePictures:
     notices: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Scene:
-    truth: Oriented
-    classes: np.ndarray
-    predicted: np.ndarray
-    image: np.ndarray | None
-    window: tuple[float, float]
-    window_note: str
-
-
 def case_pictures(
     heading: str, row: CaseRow, results: Results, colours: Mapping[str, str], folder: Path
 ) -> CasePictures:
@@ -116,7 +96,7 @@ def case_pictures(
     """
     pictures = CasePictures(heading, row)
     try:
-        scene = _read_scene(row.source, results["labels"], folder, pictures.notices)
+        scene = read_scene(row.source, results["labels"], folder, pictures.notices)
         shown = choose_slices(scene.classes, scene.predicted)
         area = _crop(scene, list(shown))
         pictures.slices.extend(
@@ -128,77 +108,7 @@ def case_pictures(
     return pictures
 
 
-def _read_scene(
-    case: Mapping[str, Any], labels: Mapping[str, int], folder: Path, notices: list[str]
-) -> _Scene:
-    label_path, prediction_path = (
-        _source(case, "label", folder),
-        _source(case, "prediction", folder),
-    )
-    truth = to_ras(read_volume(label_path, "label"))
-    prediction = to_ras(read_volume(prediction_path, "label"))
-    check_same_grid(truth.array, prediction.array, ("label", "prediction"), str(prediction_path))
-    values = case.get("label_values") or labels
-    compared = {organ for organ in labels if organ in case["organs"]}
-    classes = _classes(truth, {organ: values.get(organ, -1) for organ in labels}, compared)
-    predicted = _classes(prediction, labels, compared)
-    for array, name, key in (
-        (classes, "label", "volume_label_ml"),
-        (predicted, "prediction", "volume_pred_ml"),
-    ):
-        changed = _other_volumes(array, labels, case["organs"], key, truth.spacing)
-        if changed:
-            notices.append(
-                f"The {name} file does not hold the volumes that were evaluated "
-                f"({', '.join(changed)}): it has changed since, or its values mean other organs."
-            )
-    image, window, note = None, (0.0, 1.0), "no image"
-    try:
-        image_path = _source(case, "image", folder)
-        image = to_ras(read_volume(image_path, "image")).array
-        check_same_grid(truth.array, image, ("label", "image"), str(image_path))
-        window, note = grey_window(image)
-    except (MedsegError, OSError, ValueError) as error:
-        image = None
-        notices.append(f"The image is not shown, only the contours. {error}")
-    return _Scene(truth, classes, predicted, image, window, note)
-
-
-def _classes(volume: Oriented, values: Mapping[str, int], compared: set[str]) -> np.ndarray:
-    """Classes of the organs that were compared; the others are background."""
-    known = {organ: value if organ in compared else -1 for organ, value in values.items()}
-    return class_map(volume.array, known)
-
-
-def _other_volumes(
-    classes: np.ndarray,
-    labels: Mapping[str, int],
-    organs: Mapping[str, Mapping[str, Any]],
-    key: str,
-    spacing: tuple[float, float, float],
-) -> list[str]:
-    """The organs whose volume in the file is not the one in the results."""
-    counts = np.bincount(classes.reshape(-1), minlength=len(labels) + 1)
-    voxel_ml = float(np.prod(spacing)) / 1000
-    known = {organ: organs[organ][key] for organ in labels if organ in organs}
-    return [
-        organ
-        for organ, count in zip(labels, counts[1:], strict=True)
-        if known.get(organ) is not None
-        and abs(known[organ] - count * voxel_ml) > 0.01 * known[organ] + voxel_ml
-    ]
-
-
-def _source(case: Mapping[str, Any], key: str, folder: Path) -> Path | tuple[Path, ...]:
-    value = case.get(key)
-    if isinstance(value, list) and value:
-        return tuple(folder / str(part) for part in value)
-    if not isinstance(value, str) or not value:
-        raise InputError(folder / "results.json", f"the path of the {key}", "none")
-    return folder / value
-
-
-def _crop(scene: _Scene, slices: list[int]) -> tuple[slice, slice]:
+def _crop(scene: Scene, slices: list[int]) -> tuple[slice, slice]:
     """The part of X and Y that holds the organs of the slices shown and a margin around them."""
     present = (scene.classes[:, :, slices] > 0) | (scene.predicted[:, :, slices] > 0)
     found = []
@@ -214,7 +124,7 @@ def _crop(scene: _Scene, slices: list[int]) -> tuple[slice, slice]:
 
 
 def _picture(
-    scene: _Scene,
+    scene: Scene,
     slice_index: int,
     reasons: list[str],
     area: tuple[slice, slice],
@@ -244,7 +154,7 @@ def _picture(
     )
 
 
-def _caption(scene: _Scene, slice_index: int, reasons: list[str]) -> str:
+def _caption(scene: Scene, slice_index: int, reasons: list[str]) -> str:
     depth = scene.classes.shape[2]
     axial = (..., slice_index)
     differing = int((scene.classes[axial] != scene.predicted[axial]).sum())
@@ -252,10 +162,11 @@ def _caption(scene: _Scene, slice_index: int, reasons: list[str]) -> str:
     why = " and ".join(reasons)
     place = f"axial slice {slice_index + 1} of {depth} from below"
     index = f"index {scene.truth.file_index(slice_index)} on the file's axis"
+    height = f"{scene.truth.position_mm(slice_index):.1f}".replace("-", "−")
     return (
         f"{why[0].upper()}{why[1:]}: {place} ({index} {'ijk'[scene.truth.file_axis]}), "
-        f"z = {scene.truth.position_mm(slice_index):.1f} mm; {differing} voxels "
-        f"({differing * x * y / 100:.2f} cm²) differ; {scene.window_note}"
+        f"z = {height} mm; {differing} voxels "
+        f"({differing * x * y / 100:.1f} cm²) differ; {scene.window_note}"
     )
 
 

@@ -59,15 +59,14 @@ def report(
     content = read_results(source)
     trained = None if run is None else read_run(run)
     colours, rows = organ_colours(content["labels"]), case_rows(content)
+    organs = organ_rows(content, colours)
     chosen = worst_and_median(rows)
     steps, looks = len(chosen) + 1, []
     for done, (heading, row) in enumerate(chosen.items()):
         progress("Writing report", done, steps, row.case_id)
         looks.append(case_pictures(heading, row, content, colours, source.parent))
-    organs = organ_rows(content, colours)
     page = {
-        "title": title or _title(len(rows), trained),
-        "facts": _facts(content, trained),
+        **_about(content, source, trained),
         "mean": content["summary"]["mean"],
         "metrics": content["metrics"],
         "organs": organs,
@@ -80,9 +79,8 @@ def report(
         "failures": content["failures"],
         "run": trained,
         "curves": [] if trained is None else training_curves(trained, colours),
-        "repeat": _repeat(source, trained),
-        "model_text": "" if trained is None else _pretty(trained.model),
     }
+    page["title"] = title or page["title"]
     write_text(output, _render(page))
     progress("Writing report", steps, steps, output.name)
     return output
@@ -104,6 +102,16 @@ def _render(page: Mapping[str, Any]) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         shade=_shade,
     )
+
+
+def _about(results: Mapping[str, Any], source: Path, run: Run | None) -> dict[str, Any]:
+    """What the page says of itself: heading, origin, and what is needed to repeat it."""
+    return {
+        "title": _title(len(results["cases"]), run),
+        "facts": _facts(results, run),
+        "repeat": _repeat(source, run),
+        "model_text": "" if run is None else _pretty(run.model),
+    }
 
 
 def _title(cases: int, run: Run | None) -> str:

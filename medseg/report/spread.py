@@ -52,11 +52,11 @@ class Spread:
 def spread(rows: Sequence[CaseRow], colours: Mapping[str, str]) -> Spread:
     """Lay out the DSC of every case and organ.
 
-    The axis ends at 1 and starts at the full tenth below the lowest score, at most at 0.5.
+    The axis ends at 1 and starts at the last full tenth not above the lowest score, at most at 0.5.
     """
     scores = [entry["dsc"] for row in rows for entry in row.organs.values()]
     lowest = min((score for score in scores if score is not None), default=0.0)
-    start = min(max(math.floor(lowest * 10 - 1e-9) / 10, 0.0), 0.5)
+    start = min(max(math.floor(lowest * 10) / 10, 0.0), 0.5)
     strips = [_strip(organ, colour, rows, start) for organ, colour in colours.items()]
     step = 0.1 if start >= 0.4 else 0.2
     ticks = [round(1 - step * index, 1) for index in range(round((1 - start) / step + 0.5))]

@@ -14,6 +14,7 @@ import torch
 
 from medseg.errors import ModelError, UsageError
 from medseg.files import atomic_path
+from medseg.training.precision import pick_precision
 from medseg.training.run import Run
 
 FORMAT = 1
@@ -64,7 +65,8 @@ def load_checkpoint(run: Run, path: Path) -> None:
 
     Raises:
         ModelError: If the file is damaged, or belongs to another network or optimizer.
-        UsageError: If an epoch has another number of iterations now.
+        UsageError: If an epoch has another number of iterations now, or the device lacks the
+            precision that ``"auto"`` was before.
     """
     state = read_checkpoint(path)
     if state["epoch_length"] != run.epoch_length:
@@ -84,7 +86,10 @@ def load_checkpoint(run: Run, path: Path) -> None:
             f"{path}: expected a checkpoint of this network and optimizer; {reason}"
         ) from error
     run.iteration, run.spent = state["iteration"], state["seconds"]
-    run.precision, run.scaler_state = state["precision"], state["scaler"] or {}
+    run.scaler_state = state["scaler"] or {}
+    if run.settings.precision == "auto":  # as it was found to be, if the device has it
+        run.precision = pick_precision(state["precision"], run.device)
+    del run.history.epochs[run.epochs_done :]  # a short last epoch is gone on with
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from medseg.training.history import Row
 from medseg.training.run import Run
 from medseg.training.validation import Loss, Scores, Validation, validate
 
+SECONDS_BETWEEN_FIGURES = 60.0
 LOGGER = logging.getLogger("medseg.training")
 
 
@@ -60,8 +61,7 @@ class EpochEnd:
             save_checkpoint(run, run.last)
         run.whole = True
         run.history.write(run.folder)
-        if scores is not None or run.finished:
-            write_figures(run.history, run.folder / "figures")
+        draw_now_and_then(run)
         self.board.add_epoch(run.history.epochs[-1], throughput)
         _log(run, throughput)
 
@@ -93,6 +93,13 @@ class EpochEnd:
             row |= {"val_loss": scores.loss, "val_dsc": scores.mean_dsc}
             row |= {f"dsc_{organ}": value for organ, value in scores.dsc.items()}
         return row
+
+
+def draw_now_and_then(run: Run) -> None:
+    """Draw the figures when the run ends, and before that no more than once a minute."""
+    if run.finished or time.monotonic() - run.drawn_at > SECONDS_BETWEEN_FIGURES:
+        write_figures(run.history, run.folder / "figures")
+        run.drawn_at = time.monotonic()
 
 
 def deliver(run: Run) -> None:

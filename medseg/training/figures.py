@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 2000  # a curve of more shows no more
 
+COLOURS = 10  # of Matplotlib's cycle; after them the lines are dashed
+
 
 def write_figures(history: History, folder: Path) -> None:
     """Draw the loss per iteration, both losses per epoch, and the DSC per organ and epoch."""
@@ -59,11 +61,13 @@ def _loss_per_epoch(history: History) -> "Figure":
 
 def _dsc_per_organ(history: History) -> "Figure":
     figure, axes = _axes("Epoch", "DSC on the validation cases")
+    figure.set_layout_engine("constrained")  # names of organs may be long
     rows = history.validated
     epochs = _epochs(rows)
-    for organ in history.organs:
+    for index, organ in enumerate(history.organs):
         values = [_number(row[f"dsc_{organ}"]) for row in rows]
-        axes.plot(epochs, values, marker=".", linewidth=1, label=organ)
+        style = "-" if index < COLOURS else "--"
+        axes.plot(epochs, values, marker=".", linewidth=1, linestyle=style, label=organ)
     means = [_number(row["val_dsc"]) for row in rows]
     axes.plot(epochs, means, color="black", linewidth=2, label="mean")
     axes.set_ylim(0, 1)
@@ -74,7 +78,8 @@ def _dsc_per_organ(history: History) -> "Figure":
 def _axes(x_label: str, y_label: str) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4))
+    figure.subplots_adjust(left=0.1, right=0.97, bottom=0.14, top=0.96)
     axes = figure.add_subplot()
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

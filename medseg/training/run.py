@@ -35,6 +35,7 @@ class Run:
         spent: Seconds spent in the epoch under way before the run was last resumed.
         started: When the epoch began or was resumed, by the monotonic clock.
         saved_at: When the last checkpoint was written, by the same clock.
+        drawn_at: When the figures were last drawn, by the same clock.
         slices: Slices trained on since ``started``.
         provenance: Plain data for the model card: seed, cases, versions.
         whole: Whether the weights stand between two iterations, and may be saved.
@@ -56,6 +57,7 @@ class Run:
     spent: float = 0.0
     started: float = field(default_factory=time.monotonic)
     saved_at: float = field(default_factory=time.monotonic)
+    drawn_at: float = field(default_factory=time.monotonic)
     slices: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
     whole: bool = True

@@ -27,6 +27,7 @@ from medseg.training.checkpoints import (
     check_folder,
     clear_folder,
     clear_leftovers,
+    copy_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
@@ -143,13 +144,15 @@ def _begin(run: Run) -> None:
     if run.settings.overwrite:
         clear_folder(run.folder)
     clear_leftovers(run.folder)
-    found = [path for path in (run.last, run.best) if path.exists()]
-    if not found:
-        return
+    run.whole = False
     if run.best.exists():
         _mend_model(run)
-    load_checkpoint(run, found[0])
-    run.history.write(run.folder)
+        if not run.last.exists():
+            copy_checkpoint(run.best, run.last)
+    if run.last.exists():
+        load_checkpoint(run, run.last)
+        run.history.write(run.folder)
+    run.whole = True
 
 
 def _mend_model(run: Run) -> None:

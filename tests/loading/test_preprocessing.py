@@ -85,7 +85,8 @@ def test_spacing_counts_along_ras_axes_whatever_the_files_are():
     volume = Volume(np.zeros((6, 6, 6)), np.diag([1.0, 1.0, 1.0, 1.0]))
     sideways = turned(volume, (2, 0, 1), (1, -1, 1))
     prepared = prepare_image(sideways, Preprocessing(spacing=(None, None, 2.0), window=(0, 1)))
-    assert prepared.array.shape == (6, 6, 3)
+    assert prepared.array.shape == (6, 6, 4)  # 5 mm between the outer centres: 0, 2, 4 and 6
+    assert prepared.spacing == pytest.approx((1.0, 1.0, 2.0))
 
 
 def test_a_resampled_label_holds_no_class_in_between():

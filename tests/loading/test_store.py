@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from medseg.case import Case
 from medseg.errors import InputError, ResourceError
 from medseg.loading import build, content, store
 from medseg.loading.preprocessing import Preprocessing
@@ -289,6 +290,41 @@ def test_opening_counts_as_use(tmp_path):
     os.utime(stored.folder / "case.json", (0, 0))
     open_one(case, root)
     assert prune(root, older_than_days=1) == 0
+
+
+def test_a_slice_pruned_away_is_missed_by_name(tmp_path):
+    stored = open_one(write_case(tmp_path), tmp_path / "store")
+    prune(tmp_path / "store", max_bytes=0)
+    with pytest.raises(InputError, match=r"images\.npy: expected 30 pixels of slice 1, got 0"):
+        stored.read_image(1)
+
+
+def test_a_store_that_may_only_be_read_is_opened(tmp_path, monkeypatch, built):
+    case = write_case(tmp_path)
+    open_one(case, tmp_path / "store")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(store.os, "utime", refuse)
+    monkeypatch.setattr(content, "write_json", refuse)
+    monkeypatch.setattr(content, "SETTLED_NS", -(10**12))
+    assert open_one(case, tmp_path / "store").images.shape == (4, 6, 5)
+    assert len(built) == 1
+
+
+def test_image_and_label_in_one_npz_per_slice(tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((3, 6, 5)), rng.integers(0, 3, (3, 6, 5))
+    paths = tuple(tmp_path / f"slice{index}.npz" for index in range(3))
+    for path, image, label in zip(paths, images, labels, strict=True):
+        np.savez(path, image=image, label=label)
+    case = Case("stack", paths, paths, LABELS)
+    stored = open_one(case, tmp_path / "store", preprocessing=Preprocessing(window=(0, 1)))
+    assert stored.shape == (3, 6, 5)
+    # an affine of 1 on the diagonal is RAS already, so nothing is turned
+    np.testing.assert_allclose(stored.images, images, atol=1e-4)
+    np.testing.assert_array_equal(stored.classes, labels)
 
 
 def test_an_empty_store_has_no_size_and_nothing_to_prune(tmp_path):

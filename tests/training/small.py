@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
+from medseg.jobs import silent
 from medseg.loading.geometry import SliceGeometry
 from medseg.loading.loaders import slice_loader
 from medseg.loading.preprocessing import Preprocessing
@@ -18,6 +20,7 @@ from medseg.training.validation import Validation
 
 LABELS = {"liver": 6, "spleen": 1}
 GEOMETRY = SliceGeometry(image_size=(16, 16))
+BATCH = 4
 UNET = {
     "_target_": "monai.networks.nets.BasicUNet",
     "spatial_dims": 2,
@@ -84,37 +87,46 @@ def spec(network: dict) -> ModelSpec:
     return ModelSpec(network, LABELS, Preprocessing(window=(0, 1)), GEOMETRY)
 
 
+def six_cases(folder: Path) -> list[StoredCase]:
+    """Made at the first call, opened after."""
+    if folder.exists():
+        return [reopen(folder / f"case{seed}") for seed in range(6)]
+    return [organs(folder, f"case{seed}", seed) for seed in range(6)]
+
+
+def loader_of(cases: list[StoredCase], workers: int = 0) -> DataLoader:
+    """Batches of the first four cases."""
+    return slice_loader(cases[:4], GEOMETRY, batch_size=BATCH, seed=1, workers=workers)
+
+
 def fit(folder: Path, *, network: dict = CONVOLUTION, **changes) -> Path:
     """Train on four cases and validate on two, all of them kept in ``folder``.
 
     Settings are changed by name; ``loss``, ``schedule``, ``progress``, ``out_dir``, ``rate``,
-    ``workers`` and ``validated`` replace the other parts.
+    ``optimizer``, ``workers`` and ``validated`` replace the other parts.
     """
-    data = folder / "data"
-    if not data.exists():
-        for seed in range(6):
-            organs(data, f"case{seed}", seed)
-    cases = [reopen(data / f"case{seed}") for seed in range(6)]
+    cases = six_cases(folder / "data")
     parts = {
         name: changes.pop(name, default)
         for name, default in {
             "loss": nn.CrossEntropyLoss(),
             "schedule": Poly(),
-            "progress": lambda task, done, total, note="": None,
+            "progress": silent,
             "rate": 0.05,
             "workers": 0,
             "out_dir": folder / "run",
             "validated": True,
+            "optimizer": torch.optim.AdamW,
         }.items()
     }
     model = build(network)
-    settings = {"max_epochs": 2, "device": "cpu", "seed": 3} | changes
-    loader = slice_loader(cases[:4], GEOMETRY, batch_size=4, seed=1, workers=parts["workers"])
+    length = {} if "max_iterations" in changes else {"max_epochs": 2}
+    settings = length | {"device": "cpu", "seed": 3} | changes
     return train(
         model,
         parts["loss"],
-        torch.optim.AdamW(model.parameters(), lr=parts["rate"]),
-        loader,
+        parts["optimizer"](model.parameters(), lr=parts["rate"]),
+        loader_of(cases, parts["workers"]),
         schedule=parts["schedule"],
         validation=Validation(cases[4:], LABELS, GEOMETRY) if parts["validated"] else None,
         settings=TrainSettings(**settings),

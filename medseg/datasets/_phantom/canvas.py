@@ -52,11 +52,11 @@ class Canvas:
         return None if window is None else self.at(window)
 
     def window(self, low: Point, high: Point) -> tuple[slice, slice, slice] | None:
-        """The index ranges that may show a box, or None if it lies outside."""
+        """The index ranges that may show a box, soft border and all, or None if none do."""
         found = []
         bounds = zip(self._ranges, low[::-1], high[::-1], strict=True)
         for (lowest, highest), start, end in bounds:
-            inside = np.flatnonzero((highest >= start) & (lowest <= end))
+            inside = np.flatnonzero((highest >= start - self.edge) & (lowest <= end + self.edge))
             if not inside.size:
                 return None
             found.append(slice(int(inside[0]), int(inside[-1]) + 1))
@@ -64,8 +64,18 @@ class Canvas:
 
     def at(self, window: tuple[slice, slice, slice]) -> "Canvas":
         """The voxels of an index window, sharing their memory."""
-        names = ("x", "y", "z", "hu", "label", "cavity", "dome", "coarse", "fine")
-        return Canvas(*(getattr(self, name)[window] for name in names), edge=self.edge)
+        return Canvas(
+            self.x[window],
+            self.y[window],
+            self.z[window],
+            self.hu[window],
+            self.label[window],
+            self.cavity[window],
+            self.dome[window],
+            self.coarse[window],
+            self.fine[window],
+            self.edge,
+        )
 
     def paint(
         self, distance: Array, hu: float | Array, *, label: int | None = None, softness: float = 1.0

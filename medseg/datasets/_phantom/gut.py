@@ -11,8 +11,8 @@ from medseg.datasets._phantom.types import Array, Generator
 
 GAS = -930.0
 STOMACH = (
-    (-56, 20, 80, 22), (-64, 32, 60, 34), (-64, 58, 28, 32), (-54, 88, 0, 26),
-    (-28, 105, -18, 22), (4, 102, -18, 17), (29, 86, -8, 11),
+    (-54, 22, 80, 24), (-62, 42, 60, 36), (-64, 72, 28, 30), (-57, 97, 0, 25),
+    (-30, 109, -20, 21), (4, 105, -20, 17), (29, 86, -8, 11),
 )  # fmt: skip
 OESOPHAGUS = ((-6, 36, 125, 9), (-10, 38, 100, 9), (-26, 40, 84, 9), (-48, 36, 72, 9))
 DUODENUM = (
@@ -39,6 +39,7 @@ class Segment:
         gas_above: Gas lies where y exceeds this, in mm.
         label: The organ, 0 for gut that is none of the eight.
         folds: How much the surface deviates from the tube, in mm.
+        pockets: Parts of the tube that hold gas of their own, each above its own y.
     """
 
     tube: Tube
@@ -49,6 +50,7 @@ class Segment:
     gas_above: float
     label: int = 0
     folds: float = 1.5
+    pockets: tuple[tuple[Tube, float], ...] = ()
 
 
 def draw_stomach(rng: Generator, patient: Patient, label: int) -> Segment:
@@ -71,21 +73,12 @@ def draw_stomach(rng: Generator, patient: Patient, label: int) -> Segment:
 
 def draw_gut(rng: Generator, patient: Patient) -> list[Segment]:
     """Draw oesophagus, colon, small bowel and duodenum, in the order they are painted."""
-    fluid, wall_hu = patient.hu["fluid"], patient.hu["bowel wall"]
+    fluid = patient.hu["fluid"]
     high = np.array([0, 0, patient.breath])
     oesophagus = moved(rng, OESOPHAGUS, 0.8 * high, wobble=2)
     parts = [Segment(oesophagus, 3.5, patient.hu["stomach wall"], fluid, 5, 1e4)]
-    parts += [_small_loop(rng, patient) for _ in range(int(rng.integers(14, 22)))]
-    for first in range(len(COLON) - 2):
-        piece = moved(
-            rng, COLON[first : first + 3], 0.3 * high, wobble=4, swell=rng.uniform(0.75, 1.1)
-        )
-        stool = rng.random() < 0.6
-        gas = piece.points[:, 1].mean() + float(rng.uniform(-12, 12))
-        content = float(rng.uniform(-40, 40)) if stool else fluid
-        lumps = 45.0 if stool else 5.0
-        parts.append(Segment(piece, 2.5, wall_hu, content, lumps, gas, folds=2.5))
-    return parts
+    parts += [_small_loop(rng, patient) for _ in range(int(rng.integers(26, 38)))]
+    return [*parts, _colon(rng, patient)]
 
 
 def draw_duodenum(rng: Generator, patient: Patient) -> Segment:
@@ -136,10 +129,33 @@ def paint_segment(canvas: Canvas, segment: Segment) -> None:
     inside = distance + np.float32(segment.wall)
     part.paint(inside, content)
     part.paint(np.maximum(inside, np.float32(segment.gas_above) - part.y), GAS)
+    for pocket, level in segment.pockets:
+        window = part.window(*pocket.box(0))
+        if window is not None:
+            near = part.at(window)
+            gas = np.maximum(inside[window], pocket.distance(near, reach=0) + 1)
+            near.paint(np.maximum(gas, np.float32(level) - near.y), GAS)
+
+
+def _colon(rng: Generator, patient: Patient) -> Segment:
+    shift = np.array([0, 0, 0.3 * patient.breath])
+    whole = moved(rng, COLON, shift, wobble=4, swell=float(rng.uniform(0.8, 1.05)))
+    pieces = np.array_split(np.arange(len(whole.points) - 1), 9)
+    pockets = []
+    for piece in pieces:
+        around = slice(int(piece[0]), int(piece[-1]) + 2)
+        points, radii = whole.points[around], whole.radii[around]
+        level = float(points[:, 1].mean() + rng.uniform(-0.8, 1.2) * radii.mean())
+        pockets.append((Tube(points, radii), level))
+    stool = float(rng.uniform(-40, 40))
+    wall_hu = patient.hu["bowel wall"]
+    return Segment(whole, 2.5, wall_hu, stool, 45, 1e4, folds=2.5, pockets=tuple(pockets))
 
 
 def _small_loop(rng: Generator, patient: Patient) -> Segment:
-    centre = np.array([rng.uniform(-80, 75), rng.uniform(62, 112), rng.uniform(-170, -48)])
+    jejunum = rng.random() < 0.3  # high on the left, the rest lower and all across
+    low, high = ((-92, 55, -60), (-35, 102, 5)) if jejunum else ((-88, 58, -170), (85, 114, -48))
+    centre = rng.uniform(low, high)
     way = np.array([rng.uniform(12, 32), rng.uniform(-8, 8), rng.uniform(-14, 14)])
     bend = np.array([0, rng.uniform(-14, 14), rng.uniform(-18, 18)])
     radius = rng.uniform(9, 14)

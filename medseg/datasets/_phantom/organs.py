@@ -12,8 +12,8 @@ from medseg.datasets._phantom.shapes import Ellipsoid, Tube, smooth_cut, smooth_
 from medseg.datasets._phantom.types import Array, Generator, Point
 
 PANCREAS = (
-    (38, 62, -40, 9), (36, 66, -24, 15.5), (27, 72, -9, 13), (6, 80, 2, 10.5),
-    (-20, 81, 8, 11.5), (-46, 66, 14, 12), (-68, 44, 20, 11), (-82, 31, 25, 8),
+    (38, 60, -40, 9), (36, 63, -24, 15.5), (27, 68, -9, 13), (6, 75, 2, 10.5),
+    (-20, 75, 8, 11.5), (-46, 61, 14, 12), (-66, 40, 17, 11), (-80, 28, 21, 8),
 )  # fmt: skip
 GALLBLADDER = ((42, 58, -2, 5), (50, 72, -10, 11), (59, 88, -20, 15.5), (66, 100, -28, 14.5))
 PORTAL_TREE = (
@@ -40,6 +40,7 @@ class Liver:
     cysts: tuple[Ellipsoid, ...]
     hu: float
     vessel_hu: float
+    gap: float
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,17 @@ class Spleen:
     hollow: Ellipsoid
     hu: float
     mottled: float
+    gap: float
 
 
 def draw_liver(rng: Generator, patient: Patient) -> Liver:
-    """Draw a liver of 1.0 to 2.0 litres."""
+    """Draw a liver of 1.1 to 2.1 litres."""
     size = 1 + 0.05 * bounded(rng)
     shift = np.array([4 * bounded(rng), 4 * bounded(rng), 4 * bounded(rng) + patient.breath])
     place = _at(shift)
     reach = size * (1 + 0.14 * bounded(rng))  # the left lobe varies most
-    right = Ellipsoid(place(70, 36, 22), _scaled((78, 90, 96), size), tilted(about_z=8))
-    left = Ellipsoid(place(-4, 84, 50), _scaled((74, 44, 40), reach), tilted(about_y=12))
+    right = Ellipsoid(place(70, 36, 22), _scaled((74, 87, 92), size), tilted(about_z=8))
+    left = Ellipsoid(place(-6, 90, 46), _scaled((74, 44, 42), reach), tilted(about_y=12))
     trees = PORTAL_TREE + HEPATIC_VEINS
     vessels = tuple(moved(rng, line, shift, wobble=3) for line in trees)
     number = int(rng.poisson(0.5))
@@ -89,6 +91,7 @@ def draw_liver(rng: Generator, patient: Patient) -> Liver:
         cysts=cysts,
         hu=hu["liver"],
         vessel_hu=0.3 * hu["liver"] + 0.7 * hu["portal vein"],
+        gap=patient.gap,
     )
 
 
@@ -98,35 +101,36 @@ def paint_liver(canvas: Canvas, liver: Liver, label: int) -> None:
     if part is None:
         return
     lobes = smooth_union(liver.right.distance(part), liver.left.distance(part), 24)
-    steep = np.float32(np.hypot(1, liver.slope))
-    floor = np.float32(26 + liver.lower) - np.float32(liver.slope) * np.clip(part.x, -20, 130)
+    steep = np.float32(np.hypot(1.1, liver.slope))
+    floor = np.float32(18 + liver.lower) - np.float32(liver.slope) * np.clip(part.x, 14, 130)
+    floor += np.float32(0.75) * np.clip(38 - part.y, 0, 60)  # room for the right kidney
     shape = smooth_cut(lobes, (floor - part.z) / steep, 16)
-    spine = 44 - np.hypot(part.x - 2, 1.05 * (part.y - 10))  # room for spine and great vessels
+    spine = 40 - np.hypot(part.x + 5, 1.05 * (part.y - 10))  # room for spine and great vessels
     shape = smooth_cut(shape, spine, 14) + np.float32(2.2) * part.coarse
     shape = np.maximum(np.maximum(shape, part.cavity + 3), part.dome + 1)
-    part.paint(shape - 2, -95, label=0)
+    part.paint(shape - np.float32(liver.gap), -95, label=0)
     part.paint(shape, liver.hu + 3 * part.coarse + 3 * part.fine, label=label)
     for vessel in liver.vessels:
-        near = part.crop(*vessel.box(4))
-        if near is not None:
-            near.paint(
-                np.maximum(vessel.distance(near), _within(shape, part, near)), liver.vessel_hu
-            )
+        window = part.window(*vessel.box(4))
+        if window is not None:
+            near = part.at(window)
+            near.paint(np.maximum(vessel.distance(near), shape[window]), liver.vessel_hu)
     for cyst in liver.cysts:
         part.paint(np.maximum(cyst.distance(part), shape + 2), 8)
 
 
 def draw_spleen(rng: Generator, patient: Patient) -> Spleen:
-    """Draw a spleen of 130 to 350 ml."""
+    """Draw a spleen of 100 to 400 ml."""
     size = 1 + 0.09 * bounded(rng)
     shift = np.array([4 * bounded(rng), 5 * bounded(rng), 5 * bounded(rng) + 0.9 * patient.breath])
     place = _at(shift)
     turn = tilted(about_x=-18, about_z=-24 + 6 * bounded(rng))
     return Spleen(
-        Ellipsoid(place(-106, 0, 36), _scaled((31, 54, 50), size), turn),
-        Ellipsoid(place(-66, 24, 36), (34, 46, 60), turn),
+        Ellipsoid(place(-108, 0, 36), _scaled((43, 66, 60), size), turn),
+        Ellipsoid(place(-64, 26, 36), (29, 44, 62), turn),
         hu=patient.hu["spleen"],
         mottled=10.0 if patient.phase == "arterial" else 3.0,
+        gap=patient.gap,
     )
 
 
@@ -137,9 +141,9 @@ def paint_spleen(canvas: Canvas, spleen: Spleen, label: int) -> None:
         return
     shape = smooth_cut(spleen.body.distance(part), -spleen.hollow.distance(part), 10)
     shape = shape + np.float32(1.8) * part.coarse
-    shape = smooth_cut(shape, part.cavity + 4, 8)
+    shape = smooth_cut(shape, part.cavity + 3, 8)
     shape = np.maximum(shape, part.dome + 2)
-    part.paint(shape - 2, -95, label=0)
+    part.paint(shape - np.float32(spleen.gap), -95, label=0)
     part.paint(shape, spleen.hu + np.float32(spleen.mottled) * part.fine, label=label)
 
 
@@ -166,32 +170,41 @@ def draw_kidney(rng: Generator, patient: Patient, side: float) -> Kidney:
     )
 
 
-def paint_kidney(canvas: Canvas, kidney: Kidney, label: int, fat_hu: float) -> None:
-    """Paint a kidney in its fat, cortex brighter than medulla while contrast arrives."""
+def paint_kidney_fat(canvas: Canvas, kidney: Kidney, fat_hu: float) -> None:
+    """Paint the fat that a kidney is bedded in; its vessels are painted over it."""
     part = canvas.crop(*kidney.body.box(12))
+    if part is not None:
+        bed = np.maximum(kidney.body.distance(part) - 5, part.cavity + 2)
+        part.paint(bed, fat_hu + 8 * part.fine, label=0, softness=1.5)
+
+
+def paint_kidney(canvas: Canvas, kidney: Kidney, label: int) -> None:
+    """Paint a kidney, its cortex brighter than its medulla while contrast arrives."""
+    part = canvas.crop(*kidney.body.box(6))
     if part is None:
         return
     bean = kidney.body.distance(part) + np.float32(1.2) * part.coarse
     shape = smooth_cut(bean, -kidney.hilum.distance(part), 7)
-    part.paint(np.maximum(bean - 5, part.cavity + 2), fat_hu + 8 * part.fine, label=0, softness=1.5)
     part.paint(np.maximum(kidney.pelvis.distance(part), bean - 8), 22, label=0)
-    depth = np.clip((-shape - np.float32(kidney.cortex) + 4 * part.fine) / 4, 0, 1)
+    depth = np.clip((-shape - np.float32(kidney.cortex) + 2 * part.fine) / 4, 0, 1)
     hu = kidney.cortex_hu + depth * np.float32(kidney.medulla_hu - kidney.cortex_hu)
     part.paint(shape, hu + 3 * part.coarse, label=label)
     for cyst in kidney.cysts:
         part.paint(np.maximum(cyst.distance(part), shape + 1), 6)
 
 
-def draw_gallbladder(rng: Generator, patient: Patient) -> Tube:
-    """Draw a gallbladder of 25 to 60 ml."""
+def draw_gallbladder(rng: Generator, patient: Patient) -> Tube | None:
+    """Draw a gallbladder of 25 to 60 ml; a few patients have it no more."""
+    if rng.random() < 0.05:
+        return None
     shift = np.array([4 * bounded(rng), 4 * bounded(rng), 4 * bounded(rng) + patient.breath])
-    return moved(rng, GALLBLADDER, shift, wobble=2, swell=1.08 + 0.08 * bounded(rng))
+    return moved(rng, GALLBLADDER, shift, wobble=2, swell=1.17 + 0.07 * bounded(rng))
 
 
-def paint_gallbladder(canvas: Canvas, shape: Tube, patient: Patient, label: int) -> None:
+def paint_gallbladder(canvas: Canvas, shape: Tube | None, patient: Patient, label: int) -> None:
     """Paint the gallbladder: bile in a thin wall."""
-    part = canvas.crop(*shape.box(6))
-    if part is None:
+    part = None if shape is None else canvas.crop(*shape.box(6))
+    if part is None or shape is None:
         return
     distance = shape.distance(part) + np.float32(0.8) * part.coarse
     part.paint(distance - 1, patient.hu["bowel wall"] * 0.5, label=0)
@@ -212,16 +225,22 @@ def paint_pancreas(canvas: Canvas, shape: Tube, patient: Patient, label: int) ->
         return
     distance = shape.distance(part) + np.float32(1.0) * part.coarse + np.float32(0.8) * part.fine
     clefts = 28 * np.clip(np.abs(part.fine) - 1.1, 0, 1)
-    part.paint(distance - 2.5, -90, label=0, softness=1.3)
+    part.paint(distance - np.float32(patient.gap + 0.5), -90, label=0, softness=1.3)
     part.paint(distance, patient.hu["pancreas"] - clefts, label=label)
-
-
-def _within(shape: Array, whole: Canvas, part: Canvas) -> Array:
-    """The values of ``shape``, made on ``whole``, on the voxels of a part of it."""
-    offsets = [(p - w) for p, w in zip(_start(part), _start(whole), strict=True)]
-    window = tuple(slice(o, o + n) for o, n in zip(offsets, part.x.shape, strict=True))
-    return shape[window]
 
 
 def _at(shift: Array) -> Callable[[float, float, float], Point]:
     return lambda x, y, z: (x + float(shift[0]), y + float(shift[1]), z + float(shift[2]))
+
+
+def _point(values: Array) -> Point:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _scaled(radii: Point, size: float) -> Point:
+    return radii[0] * size, radii[1] * size, radii[2] * size
+
+
+def _ball(rng: Generator, centre: Point, low: float, high: float) -> Ellipsoid:
+    radius = float(rng.uniform(low, high))
+    return Ellipsoid(centre, (radius, radius, radius), np.eye(3))

@@ -40,6 +40,7 @@ class Patient:
         width: Half width of the trunk without subcutaneous fat, in mm.
         depth: Half depth of the same, in mm.
         fat: Thickness of the subcutaneous fat, in mm.
+        gap: Thickness of the fat between organs that lie side by side, in mm.
         breath: How far the diaphragm and what hangs from it stand above their middle, in mm.
         oral_contrast: HU that contrast drunk before the scan adds to stomach and bowel, 0 if none.
     """
@@ -49,6 +50,7 @@ class Patient:
     width: float
     depth: float
     fat: float
+    gap: float
     breath: float
     oral_contrast: float
 
@@ -57,12 +59,14 @@ def draw_patient(rng: Generator) -> Patient:
     """Draw a patient; lean ones are smaller all round, the phase is mostly portal venous."""
     time = _time(rng)
     build = bounded(rng)
+    fat = float(np.clip(19 + 8 * build + 5 * bounded(rng), 7, 42))
     return Patient(
         phase=PHASES[round(time)],
         hu=_intensities(rng, time),
         width=150 + 7 * build + 4 * bounded(rng),
         depth=103 + 7 * build + 4 * bounded(rng),
-        fat=float(np.clip(19 + 8 * build + 5 * bounded(rng), 7, 42)),
+        fat=fat,
+        gap=float(np.clip(0.06 * fat, 0.5, 2.0)),
         breath=7 * bounded(rng),
         oral_contrast=float(rng.uniform(90, 220)) if rng.random() < 0.3 else 0.0,
     )

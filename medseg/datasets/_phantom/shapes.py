@@ -29,13 +29,16 @@ class Ellipsoid:
     def distance(self, canvas: Canvas) -> Array:
         """Distance to the surface, of first order: exact at the surface, shape of ``canvas``."""
         x, y, z = (p - np.float32(c) for p, c in zip(_places(canvas), self.centre, strict=True))
-        squared, steep = np.float32(0), np.float32(0)
+        squared: Array = np.zeros(1, np.float32)
+        steep: Array = np.zeros(1, np.float32)
         for axis, radius in zip(self.axes.astype(np.float32), self.radii, strict=True):
             along = (axis[0] * x + axis[1] * y + axis[2] * z) / np.float32(radius)
             squared = squared + along**2
             steep = steep + (along / np.float32(radius)) ** 2
-        relative = np.sqrt(squared)
-        return relative * (relative - 1) / np.sqrt(steep + np.float32(1e-9))
+        relative: Array = np.sqrt(squared)
+        slope: Array = np.sqrt(steep + np.float32(1e-9))
+        distance: Array = relative * (relative - 1) / slope
+        return distance
 
     def box(self, margin: float) -> tuple[Point, Point]:
         """The box it lies in, widened by ``margin`` mm."""
@@ -81,13 +84,17 @@ class Tube:
         np.clip(along, 0, 1, out=along)
         across = (y - along * line[1]) / np.float32(self.flat)
         off = (x - along * line[0]) ** 2 + across**2 + (z - along * line[2]) ** 2
-        return np.sqrt(off) - (np.float32(radii[0]) + along * np.float32(radii[1] - radii[0]))
+        radius: Array = np.float32(radii[0]) + along * np.float32(radii[1] - radii[0])
+        distance: Array = np.sqrt(off) - radius
+        return distance
 
 
 Shape = Ellipsoid | Tube
 
 
-def tube(stations: Sequence[Sequence[float]], *, step: float = 12.0, flat: float = 1.0) -> Tube:
+def tube(
+    stations: Sequence[Sequence[float]] | Array, *, step: float = 12.0, flat: float = 1.0
+) -> Tube:
     """A tube along a smooth line through stations (x, y, z, radius), in mm."""
     given = np.asarray(stations, dtype=float)
     lengths = np.linalg.norm(np.diff(given[:, :3], axis=0), axis=1)
@@ -102,7 +109,9 @@ def tube(stations: Sequence[Sequence[float]], *, step: float = 12.0, flat: float
 def smooth_union(one: Array, other: Array, width: float) -> Array:
     """Both shapes, blended where they meet over ``width`` mm."""
     blend = np.maximum(np.float32(width) - np.abs(one - other), 0) / np.float32(width)
-    return np.minimum(one, other) - blend**2 * np.float32(width / 4)
+    nearer: Array = np.minimum(one, other)
+    blended: Array = nearer - blend**2 * np.float32(width / 4)
+    return blended
 
 
 def smooth_cut(one: Array, other: Array, width: float) -> Array:

@@ -9,7 +9,7 @@ from medseg.datasets._phantom.patient import Patient, bounded
 from medseg.datasets._phantom.shapes import Ellipsoid, smooth_union, tilted
 from medseg.datasets._phantom.types import Array, Generator, Point
 
-BONE, MARROW, DISC, LUNG, AIR, CARTILAGE = 420.0, 190.0, 78.0, -840.0, -1000.0, 105.0
+BONE, MARROW, DISC, LUNG, AIR, CARTILAGE = 400.0, 165.0, 78.0, -840.0, -1000.0, 105.0
 PITCH = 34.0  # height of a lumbar vertebra with its disc, mm
 RIB_PITCH = 27.0
 FRONT = 37.0  # from the vertebral bodies to the middle of the trunk, mm
@@ -68,15 +68,17 @@ def trunk(x: Array, y: Array, z: Array, patient: Patient) -> tuple[Array, Array,
         (v / np.float32(patient.depth)) ** 2,
     )
     round_, square = across + deep, across * deep
-    relative = np.sqrt(np.maximum(round_ - np.float32(0.3) * square, round_ / 2)) + np.float32(1e-4)
+    relative = np.sqrt(np.maximum(round_ - np.float32(0.17) * square, round_ / 2)) + np.float32(
+        1e-4
+    )
     outer = np.sqrt(x**2 + v**2) * (1 - 1 / relative)
     behind = np.clip(-v / 40, 0, 1)
-    wall = 11 + 27 * behind * np.exp(-((x / 58) ** 2))
+    wall = 11 + 44 * behind * np.exp(-((x / 58) ** 2))
     rectus = np.exp(-(((np.abs(x) - 34) / 20) ** 2)) - np.float32(0.9) * np.exp(-((x / 7) ** 2))
     wall += 4 * np.clip(v / 40, 0, 1) * rectus
     top = 86 + patient.breath + 13 * _bell(x - 68, v, 62) + 8 * _bell(x + 72, v, 55)
-    rim = np.minimum((relative / np.float32(0.92)) ** 2, 2) ** 3
-    dome = z - top + (72 + 26 * behind) * rim
+    rim = np.minimum((relative / np.float32(0.92)) ** 2, 2) ** 4
+    dome = z - top + (60 + 22 * behind) * rim
     return outer, outer + wall, dome
 
 
@@ -96,12 +98,13 @@ def paint_torso(canvas: Canvas, torso: Torso, outer: Array) -> None:
 
 
 def _bell(x: Array, y: Array, width: float) -> Array:
-    return np.exp(-(x**2 + y**2) / np.float32(width**2))
+    height: Array = np.exp(-(x**2 + y**2) / np.float32(width**2))
+    return height
 
 
 def _wall(canvas: Canvas, patient: Patient, outer: Array) -> None:
     groove = 1 - np.float32(0.45) * np.exp(-((canvas.x / 26) ** 2)) * (canvas.y < 0)
-    fat = np.float32(patient.fat) * groove * (1 + np.float32(0.08) * canvas.coarse)
+    fat = np.float32(patient.fat) * groove * (1 + np.float32(0.04) * canvas.coarse)
     canvas.hu[...] = AIR
     canvas.paint(outer - fat - 2, 20)
     fat_hu = patient.hu["fat"] + 5 * canvas.coarse + 3 * canvas.fine
@@ -163,7 +166,7 @@ def _spine(canvas: Canvas, torso: Torso) -> None:
     canvas.paint(vertebra + 2.2, torso.marrow + 22 * canvas.fine)
     around = np.hypot(x, y + 25)
     process = np.maximum(np.maximum(x - 3.5, np.abs(y + 50) - 14), np.abs(height + 6) - 9)
-    wing = np.maximum(np.hypot((y + 22) / 4, height / 5) * 4 - 4, np.abs(x - 27) - 15)
+    wing = np.maximum(np.hypot((y + 22) / 4, height / 5) * 4 - 4, np.abs(x - 25) - 13)
     facet = np.hypot(np.hypot(x - 17, y + 34), 0.6 * (height + 12)) - 8
     arch = np.maximum(around - 14.5, np.abs(height + 2) - 11)
     behind = smooth_union(smooth_union(arch, process, 4), np.minimum(wing, facet), 4)
@@ -181,10 +184,10 @@ def _ribs(canvas: Canvas, torso: Torso) -> None:
     falling = canvas.z + 38 * (1 - cosine) - np.float32(torso.rib_shift)
     number = np.floor(falling / RIB_PITCH)  # 0 is the twelfth rib, 1 the eleventh
     off = falling - (number + np.float32(0.5)) * RIB_PITCH
-    section = (np.hypot(off / 6.5, (canvas.cavity - 5) / 3.6) - 1) * 3.6
+    section = (np.hypot(off / 6.5, (canvas.cavity - 4.5) / 3.6) - 1) * 3.6
     reach = np.where(number < 1, 0.45, np.where(number < 2, -0.05, -0.93))
     missing = np.where(number < 0, 99, 60 * (reach - cosine))
-    rib = np.maximum(section, missing)
+    rib = np.maximum(np.maximum(section, missing), 23 - np.abs(canvas.x))
     bony = np.maximum(rib, -60 * (cosine + np.float32(0.5)))
     canvas.paint(rib, CARTILAGE)
     canvas.paint(bony, torso.bone)

@@ -1,0 +1,115 @@
+"""Label, prediction and image of one case, read from the files that the results name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.errors import InputError, MedsegError
+from medseg.report.anatomy import Oriented, check_same_grid, class_map, grey_window, to_ras
+from medseg.volumes import read_volume
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What there is to draw of one case, all on one grid in RAS order.
+
+    Attributes:
+        truth: The label file, for its geometry.
+        classes: Classes of the reference, shape (X, Y, Z); class k is the k-th organ.
+        predicted: Classes of the prediction, same shape.
+        image: The scan, same shape, or ``None``.
+        window: The intensities shown as black and white.
+        window_note: How they were chosen.
+    """
+
+    truth: Oriented
+    classes: np.ndarray
+    predicted: np.ndarray
+    image: np.ndarray | None
+    window: tuple[float, float]
+    window_note: str
+
+
+def read_scene(
+    case: Mapping[str, Any], labels: Mapping[str, int], folder: Path, notices: list[str]
+) -> Scene:
+    """Read label, prediction and image of one case.
+
+    Args:
+        case: Its entry in ``results.json``; ``label_values``, if it is there, says what the
+            values of the label file mean where they are not those of the prediction.
+        labels: Organ → value in the prediction.
+        folder: Where relative paths start.
+        notices: Takes what could not be read or does not fit, in words.
+
+    Raises:
+        InputError: If label or prediction cannot be used; a missing image is only noted.
+    """
+    label_path, prediction_path = (
+        _source(case, "label", folder),
+        _source(case, "prediction", folder),
+    )
+    truth = to_ras(read_volume(label_path, "label"))
+    prediction = to_ras(read_volume(prediction_path, "label"))
+    check_same_grid(truth.array, prediction.array, ("label", "prediction"), str(prediction_path))
+    values = case.get("label_values") or labels
+    compared = {organ for organ in labels if organ in case["organs"]}
+    classes = _classes(truth, {organ: values.get(organ, -1) for organ in labels}, compared)
+    predicted = _classes(prediction, labels, compared)
+    for array, name, key in (
+        (classes, "label", "volume_label_ml"),
+        (predicted, "prediction", "volume_pred_ml"),
+    ):
+        changed = _other_volumes(array, labels, case["organs"], key, truth.spacing)
+        if changed:
+            notices.append(
+                f"The {name} file does not hold the volumes that were evaluated "
+                f"({', '.join(changed)}): it has changed since, or its values mean other organs."
+            )
+    image, window, note = None, (0.0, 1.0), "no image"
+    try:
+        image_path = _source(case, "image", folder)
+        image = to_ras(read_volume(image_path, "image")).array
+        check_same_grid(truth.array, image, ("label", "image"), str(image_path))
+        window, note = grey_window(image)
+    except (MedsegError, OSError, ValueError) as error:
+        image = None
+        notices.append(f"The image is not shown, only the contours. {error}")
+    return Scene(truth, classes, predicted, image, window, note)
+
+
+def _classes(volume: Oriented, values: Mapping[str, int], compared: set[str]) -> np.ndarray:
+    """Classes of the organs that were compared; the others are background."""
+    known = {organ: value if organ in compared else -1 for organ, value in values.items()}
+    return class_map(volume.array, known)
+
+
+def _other_volumes(
+    classes: np.ndarray,
+    labels: Mapping[str, int],
+    organs: Mapping[str, Mapping[str, Any]],
+    key: str,
+    spacing: tuple[float, float, float],
+) -> list[str]:
+    """The organs whose volume in the file is not the one in the results."""
+    counts = np.bincount(classes.reshape(-1), minlength=len(labels) + 1)
+    voxel_ml = float(np.prod(spacing)) / 1000
+    known = {organ: organs[organ][key] for organ in labels if organ in organs}
+    return [
+        organ
+        for organ, count in zip(labels, counts[1:], strict=True)
+        if known.get(organ) is not None
+        and abs(known[organ] - count * voxel_ml) > 0.01 * known[organ] + voxel_ml
+    ]
+
+
+def _source(case: Mapping[str, Any], key: str, folder: Path) -> Path | tuple[Path, ...]:
+    value = case.get(key)
+    if isinstance(value, list) and value:
+        return tuple(folder / str(part) for part in value)
+    if not isinstance(value, str) or not value:
+        raise InputError(folder / "results.json", f"the path of the {key}", "none")
+    return folder / value
