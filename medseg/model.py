@@ -62,6 +62,7 @@ def write_model(
     }
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file({key: value.clone() for key, value in tensors.items()}, temporary)
+        temporary.chmod(0o644)  # safetensors lets only the owner read it
         digest = sha256(temporary)
     card = {
         "format": FORMAT,

@@ -90,7 +90,8 @@ def show_check(found: Mapping[str, Any]) -> None:
     console = Console(stderr=True)
     problems = found["problems"]
     if problems:
-        table = Table("severity", "kind", "case", "what", title="Problems", title_justify="left")
+        table = Table("severity", "kind", "case", title="Problems", title_justify="left")
+        table.add_column("what", overflow="fold")
         for problem in problems:
             cells = (problem["severity"], problem["kind"], problem["case_id"], problem["message"])
             table.add_row(*(str(cell) for cell in cells))
@@ -112,4 +113,5 @@ def show_results(results: Mapping[str, Any]) -> None:
 def _verdict(found: Mapping[str, Any]) -> str:
     errors = sum(problem["severity"] == "error" for problem in found["problems"])
     rest = len(found["problems"]) - errors
-    return f"{found['num_cases']} cases: {errors} to be mended, {rest} to look at."
+    cases = "1 case" if found["num_cases"] == 1 else f"{found['num_cases']} cases"
+    return f"{cases}: {errors} to be mended, {rest} to look at."

@@ -9,10 +9,10 @@ Copy this file and change it freely: each argument below is one section of the c
 import argparse
 from pathlib import Path
 
-from medseg.training.train import train
 from monai.utils import set_determinism
 
 from medseg.config import load_config, model_spec
+from medseg.training.train import train
 
 
 def main(argv: list[str] | None = None) -> None:

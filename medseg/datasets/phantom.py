@@ -138,13 +138,16 @@ def cases(root: str | Path, *, split: str = "train") -> list[Case]:
         The cases; ``group`` tells contrast phase and orientation.
 
     Raises:
-        InputError: If the folder is no phantom data set.
+        InputError: If the folder is no phantom data set, or an unfinished one.
         UsageError: If there is no such split.
     """
     root = Path(root)
     manifest, splits = _read_manifest(root), read_json(root / "splits.json")
     if split not in splits:
         raise UsageError(f"split must be one of {', '.join(splits)}, got {split!r}")
+    missing = [case_id for case_id in splits[split] if case_id not in manifest["cases"]]
+    if missing:
+        raise InputError(root, "a finished phantom", f"no case {missing[0]}", "write it again")
     return [
         Case(
             case_id,
@@ -200,6 +203,8 @@ def _open_manifest(
         hint = "choose another folder, or overwrite it"
         got = f"{manifest['settings']}" if not surplus else f"also {surplus[0]} and others"
         raise InputError(root, f"a phantom made with {settings}", got, hint)
+    for name in ("dataset.json", "splits.json"):
+        (root / name).unlink(missing_ok=True)
     for case_id in manifest["cases"]:
         for folder in ("images", "labels"):
             (root / folder / f"{case_id}.nii.gz").unlink(missing_ok=True)

@@ -140,6 +140,7 @@ def score(pair: Pair) -> dict[str, Any]:
         "spacing": list(label.spacing),
         "diagonal_mm": math.hypot(*extent),
         "organs": {organ: _null_broken(asdict(figure)) for organ, figure in figures.items()},
+        "label_values": {organ: pair.truth_labels[organ] for organ in organs},
         "not_in_truth": [organ for organ in pair.labels if organ not in organs],
     }
 

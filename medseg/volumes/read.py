@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from medseg.case import Source
 from medseg.errors import InputError
@@ -26,6 +27,7 @@ HDF5 = (".npy.h5", ".h5", ".hdf5")
 ARRAYS = (".npz", ".npy", *HDF5)
 SUFFIXES = NIFTI + ITK + ARRAYS
 Read = TypeVar("Read")
+NIFTI2_HEADER_BYTES = 540
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 READ_ERRORS = (
     OSError,
@@ -37,6 +39,7 @@ READ_ERRORS = (
     gzip.BadGzipFile,
     ImageFileError,
     HeaderDataError,
+    WrapStructError,
 )
 
 
@@ -118,10 +121,18 @@ def _guarded(path: Path, read: Callable[[], Read]) -> Read:
 
 
 def _read_nifti(path: Path) -> Volume:
-    image = nib.load(path)
+    image = _load_to_the_last_byte(path) if path.suffix.lower() == ".gz" else nib.load(path)
     scaled = image.dataobj.slope != 1 or image.dataobj.inter != 0
     array = np.asarray(image.dataobj) if not scaled else image.get_fdata(dtype=np.float32)
     return Volume(array, np.asarray(image.affine, dtype=float))
+
+
+def _load_to_the_last_byte(path: Path) -> nib.Nifti1Image:
+    """Unpack the whole file first: nibabel alone stops before the checksum at its end."""
+    content = gzip.decompress(path.read_bytes())
+    sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
+    kind = nib.Nifti2Image if NIFTI2_HEADER_BYTES in sizes else nib.Nifti1Image
+    return kind.from_bytes(content)
 
 
 def _read_itk(path: Path) -> Volume:

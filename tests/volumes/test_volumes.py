@@ -111,6 +111,34 @@ def test_a_truncated_file_is_refused_in_one_line_that_names_it(tmp_path, suffix)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("missing", [1, 4, 8, 9])
+def test_a_gzip_whose_last_bytes_are_missing_is_refused(tmp_path, missing):
+    path = tmp_path / "a.nii.gz"
+    write_volume(path, _volume())
+    path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(InputError, match="damaged or truncated"):
+        read_volume(path)
+
+
+def test_a_gzip_with_a_wrong_checksum_is_refused(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    write_volume(path, _volume())
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="CRC"):
+        read_volume(path)
+
+
+def test_nifti_2_is_read_like_nifti_1(tmp_path):
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    for name in ("a.nii", "a.nii.gz"):
+        nib.save(nib.Nifti2Image(array, np.diag([1.0, 2.0, 3.0, 1.0])), tmp_path / name)
+        back = read_volume(tmp_path / name)
+        np.testing.assert_array_equal(back.array, array)
+        assert back.spacing == (1, 2, 3)
+
+
 def test_what_is_no_volume_is_refused(tmp_path):
     (tmp_path / "a.txt").touch()
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"hello"))

@@ -40,6 +40,7 @@ class Segment:
         label: The organ, 0 for gut that is none of the eight.
         folds: How much the surface deviates from the tube, in mm.
         pockets: Parts of the tube that hold gas of their own, each above its own y.
+        in_chest: Whether it goes on above the diaphragm.
     """
 
     tube: Tube
@@ -51,6 +52,7 @@ class Segment:
     label: int = 0
     folds: float = 1.5
     pockets: tuple[tuple[Tube, float], ...] = ()
+    in_chest: bool = False
 
 
 def draw_stomach(rng: Generator, patient: Patient, label: int) -> Segment:
@@ -72,11 +74,11 @@ def draw_stomach(rng: Generator, patient: Patient, label: int) -> Segment:
 
 
 def draw_gut(rng: Generator, patient: Patient) -> list[Segment]:
-    """Draw oesophagus, colon, small bowel and duodenum, in the order they are painted."""
+    """Draw oesophagus, small bowel and colon, in the order they are painted."""
     fluid = patient.hu["fluid"]
     high = np.array([0, 0, patient.breath])
     oesophagus = moved(rng, OESOPHAGUS, 0.8 * high, wobble=2)
-    parts = [Segment(oesophagus, 3.5, patient.hu["stomach wall"], fluid, 5, 1e4)]
+    parts = [Segment(oesophagus, 3.5, patient.hu["stomach wall"], fluid, 5, 1e4, in_chest=True)]
     parts += [_small_loop(rng, patient) for _ in range(int(rng.integers(26, 38)))]
     return [*parts, _colon(rng, patient)]
 
@@ -122,6 +124,8 @@ def paint_segment(canvas: Canvas, segment: Segment) -> None:
         return
     distance = segment.tube.distance(part) + np.float32(segment.folds) * part.coarse
     distance = np.maximum(distance, part.cavity + 1)
+    if not segment.in_chest:
+        distance = np.maximum(distance, part.dome + 2)
     part.paint(distance, segment.wall_hu + 3 * part.fine, label=segment.label)
     content = segment.content_hu + np.float32(segment.lumps) * part.fine
     if segment.lumps > 20:  # stool holds bubbles
