@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from medseg.errors import CasesFailedError, InputError, MedsegError, ResourceError, StoppedError
-from medseg.terminal import Bars, show_check, show_info, show_results
+from medseg.terminal import Bars, show_check, show_info, show_results, show_store
 
 app = typer.Typer(
     name="medseg",
@@ -224,6 +224,27 @@ def copy(
         return
     written = copy_shipped(name, output, overwrite=overwrite)
     _answer({"copy": str(written)}, as_json, lambda _: _say(f"Copied to {written}"))
+
+
+@app.command()
+def store(
+    prune_days: Annotated[float | None, typer.Option(help="Drop what was unused so long.")] = None,
+    prune_gb: Annotated[
+        float | None, typer.Option(help="Drop the longest unused above it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where the slice store is and how large, or make it smaller; nothing in it is precious.
+
+    Example: `medseg store --prune-days 30`
+    """
+    from medseg.loading.store import default_root, prune, store_size
+
+    max_bytes = None if prune_gb is None else int(prune_gb * 1e9)
+    asked = prune_days is not None or max_bytes is not None
+    freed = prune(older_than_days=prune_days, max_bytes=max_bytes) if asked else 0
+    found = {"folder": str(default_root()), "bytes": store_size(), "freed_bytes": freed}
+    _answer(found, as_json, show_store)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

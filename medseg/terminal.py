@@ -110,6 +110,13 @@ def show_results(results: Mapping[str, Any]) -> None:
     Console(stderr=True).print(table)
 
 
+def show_store(found: Mapping[str, Any]) -> None:
+    """One line: where, how large, how much was freed."""
+    freed = f", {found['freed_bytes'] / 1e9:.2f} GB freed" if found["freed_bytes"] else ""
+    size = found["bytes"] / 1e9
+    Console(stderr=True).print(f"{found['folder']}: {size:.2f} GB{freed}", soft_wrap=True)
+
+
 def _verdict(found: Mapping[str, Any]) -> str:
     errors = sum(problem["severity"] == "error" for problem in found["problems"])
     rest = len(found["problems"]) - errors

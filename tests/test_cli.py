@@ -17,7 +17,7 @@ from medseg.errors import (
     UsageError,
 )
 
-VERBS = ("info", "check", "demo", "train", "predict", "evaluate", "report", "copy")
+VERBS = ("info", "check", "demo", "train", "predict", "evaluate", "report", "copy", "store")
 
 
 @pytest.mark.parametrize("arguments", ["'--help'", "'info'", "'info', '--json'", "'copy'"])
@@ -46,7 +46,7 @@ def test_quick_verbs_answer_in_under_half_a_second(arguments):
 def test_every_verb_has_help_with_an_example_and_is_a_python_function(verb, capsys):
     assert cli.run([verb, "--help"]) == 0
     assert f"medseg {verb}" in capsys.readouterr().out
-    if verb != "copy":
+    if verb not in ("copy", "store"):
         assert callable(getattr(medseg, verb))
 
 
@@ -112,3 +112,11 @@ def test_a_shipped_config_is_handed_out_once(tmp_path, capsys):
     assert cli.run(["copy", "train.py", "-o", str(tmp_path / "mine.py")]) == 0
     assert cli.run(["copy", "nothing_like_it"]) == 2
     assert cli.run(["copy", "../../etc/passwd"]) == 2
+
+
+def test_the_store_tells_its_size_and_is_emptied_on_request(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MEDSEG_STORE", str(tmp_path / "store"))
+    assert cli.run(["store", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == 0
+    assert cli.run(["store", "--prune-days", "0"]) == 0
+    assert "0.00 GB" in capsys.readouterr().err
