@@ -6,7 +6,6 @@ exactly one JSON document.
 """
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from medseg.errors import CasesFailedError, InputError, MedsegError, ResourceError, StoppedError
-from medseg.terminal import Bars, show_check, show_info, show_results, show_store
+from medseg.terminal import Bars, answer, say, show_check, show_info, show_results, show_store
 
 app = typer.Typer(
     name="medseg",
@@ -28,16 +27,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ClickError: Any = typer.BadParameter.__mro__[
-    2
-]  # typer exports its children, not ClickException itself
+# typer exports the children of its ClickException, not ClickException itself
+ClickError: Any = typer.BadParameter.__mro__[2]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--no-progress", help="Show no progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that work side by side.")]
-Input = Annotated[Path, typer.Option("-i", "--input", help="What to work on.")]
 
 
 @app.command()
@@ -48,7 +45,7 @@ def info(as_json: AsJson = False) -> None:
     """
     from medseg.info import info as collect
 
-    _answer(collect(), as_json, show_info)
+    answer(collect(), as_json, show_info)
 
 
 @app.command()
@@ -70,7 +67,7 @@ def check(
         found = check_dataset(
             folder, dataset=dataset, workers=workers, tolerance_mm=tolerance_mm, progress=bars
         )
-    _answer(found.to_plain(), as_json, show_check)
+    answer(found.to_plain(), as_json, show_check)
     if not found.ok:
         raise typer.Exit(InputError.exit_code)
 
@@ -95,8 +92,8 @@ def demo(
         done = run_demo(
             output, small=small, device=device, workers=workers, overwrite=overwrite, progress=bars
         )
-    _answer(done["results"] if not as_json else done, as_json, show_results)
-    _say(f"Report: {done['report']}")
+    answer(done["results"] if not as_json else done, as_json, show_results)
+    say(f"Report: {done['report']}")
 
 
 @app.command()
@@ -126,7 +123,7 @@ def train(
         run = run_training(
             config, changes, resume=resume, overwrite=overwrite, workers=workers, progress=bars
         )
-    _answer({"run": str(run), "model": str(run / "model")}, as_json, _say_run)
+    answer({"run": str(run), "model": str(run / "model")}, as_json, _say_run)
 
 
 @app.command()
@@ -150,7 +147,7 @@ def predict(
     settings = PredictSettings(device=device, batch_size=batch_size, overwrite=overwrite)
     with Bars(not no_progress) as bars:
         done = run_prediction(source, output, model=model, settings=settings, progress=bars)
-    _answer(done, as_json, lambda _: _say(f"Label maps: {output}"))
+    answer(done, as_json, lambda _: say(f"Label maps: {output}"))
     failed = [case for case in done["cases"] if case["status"] != "done"]
     _stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
 
@@ -181,7 +178,7 @@ def evaluate(
             labels=_label_map(organs), truth_labels=_label_map(truth_organs),
             images=images, workers=workers, progress=bars,
         )  # fmt: skip
-    _answer(results, as_json, show_results)
+    answer(results, as_json, show_results)
     failures = [(case["case_id"], case["error"]) for case in results["failures"]]
     _stop_if_failed(failures, len(results["cases"]) + len(failures))
 
@@ -202,7 +199,7 @@ def report(
 
     with Bars(not no_progress) as bars:
         page = write_report(results, output, run=run, progress=bars)
-    _answer({"report": str(page)}, as_json, lambda _: _say(f"Report: {page}"))
+    answer({"report": str(page)}, as_json, lambda _: say(f"Report: {page}"))
 
 
 @app.command()
@@ -220,10 +217,10 @@ def copy(
     from medseg.shipped import copy_shipped
 
     if name is None:
-        _answer(collect(), as_json, show_info)
+        answer(collect(), as_json, show_info)
         return
     written = copy_shipped(name, output, overwrite=overwrite)
-    _answer({"copy": str(written)}, as_json, lambda _: _say(f"Copied to {written}"))
+    answer({"copy": str(written)}, as_json, lambda _: say(f"Copied to {written}"))
 
 
 @app.command()
@@ -244,7 +241,7 @@ def store(
     asked = prune_days is not None or max_bytes is not None
     freed = prune(older_than_days=prune_days, max_bytes=max_bytes) if asked else 0
     found = {"folder": str(default_root()), "bytes": store_size(), "freed_bytes": freed}
-    _answer(found, as_json, show_store)
+    answer(found, as_json, show_store)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -278,29 +275,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _answer(content: Any, as_json: bool, show: Any) -> None:
-    if as_json:
-        typer.echo(json.dumps(content, ensure_ascii=False))
-    else:
-        show(content)
-
-
 def _fail(message: str, code: int) -> int:
-    _say(f"medseg: {' '.join(message.split())}")
+    say(f"medseg: {' '.join(message.split())}")
     return code
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
 def _say_run(done: dict[str, str]) -> None:
-    _say(f"Run: {done['run']}\nModel: {done['model']}")
+    say(f"Run: {done['run']}\nModel: {done['model']}")
 
 
 def _stop_if_failed(failures: list[tuple[str, str]], total: int) -> None:
     for case_id, error in failures:
-        _say(f"failed: {case_id}: {error}")
+        say(f"failed: {case_id}: {error}")
     if failures:
         raise CasesFailedError(f"{len(failures)} of {total} cases failed; the others are written")
 

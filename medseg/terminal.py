@@ -1,7 +1,9 @@
 """What the command line shows to people: progress bars and tables, all on stderr."""
 
+import json
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -71,6 +73,19 @@ class Bars:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+
+def answer(content: Any, as_json: bool, show: Callable[[Any], None]) -> None:
+    """Show what a verb found: as one JSON document on stdout, or to people on stderr."""
+    if as_json:
+        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    else:
+        show(content)
+
+
+def say(text: str) -> None:
+    """Say something to people."""
+    sys.stderr.write(text + "\n")
 
 
 def show_info(found: Mapping[str, Any]) -> None:
