@@ -65,10 +65,11 @@ def predict(
 
     Returns:
         What ``predictions.json`` in the folder holds: the organs' values, and per case its
-        label map, seconds and, if it failed, the error. One bad case never stops the others.
+        label map, seconds and, if it failed, the error. One bad case never stops the others;
+        the error of an only case is raised.
 
     Raises:
-        InputError: If there is nothing to predict.
+        InputError: If there is nothing to predict, or the only case cannot be read.
         ModelError: If the model is missing, damaged or not trusted.
         UsageError: If label maps are there already and ``overwrite`` is off.
     """
@@ -93,6 +94,8 @@ def predict(
     entries: list[dict[str, Any]] = []
     progress("Predicting", 0, len(cases))
     for outcome in run_each(predict_and_write, cases):
+        if len(cases) == 1:
+            outcome.unwrap()
         entry = {"case_id": outcome.item.case_id, "image": _plain(outcome.item)}
         if outcome.error is None:
             entry |= {"prediction": outputs[outcome.item.case_id].name, **outcome.unwrap()}
@@ -130,8 +133,10 @@ def predict_volume(
             batches = logits_of_slices(model.network, images, spec.geometry, **run)
             logits = np.concatenate([part.half().cpu().numpy() for _, part in batches])
             on_native = resample_logits(logits.transpose(1, 2, 3, 0), prepared.affine, native)
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise ResourceError(f"out of memory on {device}; try a smaller batch size") from error
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        raise ResourceError(f"out of memory on {device}; try a smaller --batch-size") from error
     return paint_labels(on_native, dict(spec.labels), native)
 
 
@@ -184,6 +189,11 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {name!r}: there is no CUDA device here; use cpu or auto")
     return device
+
+
+def _lacks_memory(error: Exception) -> bool:
+    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
 
 
 def _read_image(case: Case) -> Volume:

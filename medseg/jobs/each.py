@@ -42,8 +42,8 @@ def run_each(
         items: What to run it on.
         workers: Processes; with one, everything runs in this process and in order.
 
-    A ``MedsegError``, ``OSError``, ``ValueError`` or ``MemoryError`` of one item becomes its
-    outcome; a worker process that dies is reported on the items it took with it.
+    A ``MedsegError``, ``OSError``, ``ValueError``, ``RuntimeError`` or ``MemoryError`` of one item
+    becomes its outcome; a worker process that dies is reported on the items it took with it.
     """
     if workers <= 1 or len(items) <= 1:
         yield from (_outcome(function, item) for item in items)
@@ -65,7 +65,7 @@ def _outcome(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
         return Outcome(item, function(item))
     except MemoryError:
         return Outcome(item, error=ResourceError(f"{item}: out of memory"))
-    except (MedsegError, OSError, ValueError) as error:
+    except (MedsegError, OSError, ValueError, RuntimeError) as error:
         return Outcome(item, error=error)
 
 

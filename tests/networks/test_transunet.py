@@ -220,3 +220,14 @@ def test_error_names_the_size_that_does_not_fit(arguments, message):
 def test_error_names_the_shape_of_an_image_that_does_not_fit(shape):
     with pytest.raises(ValueError, match=r"\(B, 1, H, W\), got \(1, "):
         small()(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("num_classes", [1, 9])
+def test_an_untrained_network_expects_background_almost_everywhere(num_classes):
+    network = small(num_classes=num_classes).eval()
+    with torch.no_grad():
+        probabilities = network(torch.randn(2, 1, 64, 64)).sigmoid().mean(dim=(0, 2, 3))
+    organs = probabilities if num_classes == 1 else probabilities[1:]
+    assert (organs < 0.15).all()
+    if num_classes > 1:
+        assert probabilities[0] > 0.85
