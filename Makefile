@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEMO   ?=
 
-.PHONY: help setup demo test test-slow check bench clean
+.PHONY: help setup demo test test-slow check wheel bench clean
 
 help:
 	@echo "make demo       phantom CTs, TransUNet, label maps, results, report (DEMO=--small for a quick look)"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow ones"
 	@echo "make check      ruff, mypy, import-linter, and whether every config binds"
+	@echo "make wheel      a wheel in dist/"
 	@echo "make bench      side-by-side measurements"
 
 setup: $(READY)
@@ -39,6 +40,13 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_config.py -k shipped
+
+# a wheel must bring the configs and scripts that `medseg train NAME` and `medseg copy` hand out
+wheel: $(READY)
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/configs/phantom_transunet.yaml
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/pipelines/train.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.slice_loading

@@ -18,6 +18,7 @@ import yaml
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
+from medseg.case import write_cases
 from medseg.errors import InputError, UsageError
 from medseg.files import write_text
 from medseg.jobs import Progress, silent
@@ -114,6 +115,9 @@ def train(
 ) -> Path:
     """Train the network of a config and return the run folder.
 
+    Besides what training writes, the folder gets ``config.yaml`` and a case list per split in
+    ``cases/``, which ``predict`` and ``evaluate`` take.
+
     Args:
         config: YAML file, or the name of a shipped config.
         overrides: ``"section::key=value"``, such as ``"settings::device=cpu"``.
@@ -133,6 +137,8 @@ def train(
     set_determinism(build("seed"))
     _fill_store(parsed, workers, progress)
     save_config(parsed, out_dir / "config.yaml")
+    for split in parsed["cases"]:
+        write_cases(out_dir / "cases" / f"{split}.json", build(f"cases::{split}"))
     return train_network(
         build("network"),
         build("loss"),

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from medseg.case import write_cases
 from medseg.config import train
 from medseg.datasets import phantom
 from medseg.evaluation.evaluate import evaluate
@@ -15,7 +14,7 @@ CONFIG = "phantom_transunet"
 CASES = {"train": 48, "val": 6, "test": 10}
 SMALL_CASES = {"train": 4, "val": 2, "test": 2}
 SMALL_CHANGES = (
-    "geometry::image_size=[64,64]",
+    "image_size=[64,64]",
     "settings::max_epochs=2",
     "train_loader::batches_per_epoch=6",
     "settings::validate_every=1",
@@ -54,9 +53,8 @@ def demo(
     changes += list(SMALL_CHANGES) * small
     train(CONFIG, changes, overwrite=overwrite, workers=workers, progress=progress)
 
-    write_cases(output / "test_cases.json", phantom.cases(data, split="test"))
+    cases = run / "cases" / "test.json"
     settings = PredictSettings(device=device, overwrite=overwrite)
-    cases = output / "test_cases.json"
     predict(cases, output / "predictions", model=run, settings=settings, progress=progress)
     results = evaluate(
         output / "predictions", cases, output / "results", workers=workers, progress=progress

@@ -4,7 +4,7 @@ import pytest
 from safetensors.torch import load_file
 
 from medseg import cli
-from medseg.case import write_cases
+from medseg.case import read_cases, write_cases
 from medseg.datasets import phantom
 from medseg.files import read_json
 from medseg.volumes import read_volume
@@ -57,6 +57,8 @@ def test_a_run_folder_holds_what_is_promised(runs):
     names = {path.name for path in run.iterdir()}
     promised = {"config.yaml", "model", "checkpoints", "history.csv", "figures", "tensorboard"}
     assert promised <= names
+    listed = read_cases(run / "cases" / "test.json")
+    assert [case.case_id for case in listed] == ["phantom_test_0000", "phantom_test_0001"]
     drawn = {path.name for path in (run / "figures").iterdir()}
     assert drawn == {"loss_per_iteration.png", "loss_train_val.png", "dsc_per_organ.png"}
     card = read_json(run / "model" / "model.json")
