@@ -67,7 +67,7 @@ def check(
         found = check_dataset(
             folder, dataset=dataset, workers=workers, tolerance_mm=tolerance_mm, progress=bars
         )
-    answer(found.to_plain(), as_json, show_check)
+    answer(found.to_plain(), as_json, lambda plain: show_check(plain, folder))
     if not found.ok:
         raise typer.Exit(InputError.exit_code)
 
@@ -217,10 +217,9 @@ def copy(
     from medseg.shipped import copy_shipped
 
     if name is None:
-        answer(collect(), as_json, show_info)
-        return
+        return answer(collect(), as_json, show_info)
     written = copy_shipped(name, output, overwrite=overwrite)
-    answer({"copy": str(written)}, as_json, lambda _: say(f"Copied to {written}"))
+    return answer({"copy": str(written)}, as_json, lambda _: say(f"Copied to {written}"))
 
 
 @app.command()

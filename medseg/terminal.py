@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -109,16 +110,16 @@ def show_info(found: Mapping[str, Any]) -> None:
     console.print(f"Scripts (medseg copy NAME): {', '.join(found['pipelines'])}")
 
 
-def show_check(found: Mapping[str, Any]) -> None:
-    """One row per problem, worst first."""
+def show_check(found: Mapping[str, Any], folder: Path) -> None:
+    """One row per problem, worst first; files are named as seen from ``folder``."""
     console = Console(stderr=True)
     problems = found["problems"]
     if problems:
-        table = Table("severity", "kind", "case", title="Problems", title_justify="left")
+        table = Table("severity", "kind", "case", box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("what", overflow="fold")
         for problem in problems:
-            cells = (problem["severity"], problem["kind"], problem["case_id"], problem["message"])
-            table.add_row(*(str(cell) for cell in cells))
+            said = str(problem["message"]).replace(f"{folder}/", "")
+            table.add_row(problem["severity"], problem["kind"], problem["case_id"], said)
         console.print(table)
     console.print(_verdict(found))
 

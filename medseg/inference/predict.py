@@ -19,7 +19,7 @@ from medseg.inference.native import (
     turn_to_native,
 )
 from medseg.inference.slices import logits_of_slices, predict_slices
-from medseg.jobs import Progress, run_each, silent
+from medseg.jobs import Outcome, Progress, run_each, silent
 from medseg.loading.preprocessing import prepare_image
 from medseg.model import LoadedModel, read_model
 from medseg.volumes import Header, Volume, read_volume, stem_of, suffix_of, write_label_map
@@ -96,12 +96,7 @@ def predict(
     for outcome in run_each(predict_and_write, cases):
         if len(cases) == 1:
             outcome.unwrap()
-        entry = {"case_id": outcome.item.case_id, "image": _plain(outcome.item)}
-        if outcome.error is None:
-            entry |= {"prediction": outputs[outcome.item.case_id].name, **outcome.unwrap()}
-        else:
-            entry |= {"status": "failed", "error": _one_line(outcome.error)}
-        entries.append(entry)
+        entries.append(_entry(outcome, outputs[outcome.item.case_id]))
         progress("Predicting", len(entries), len(cases), outcome.item.case_id)
     manifest = _manifest(loaded, model_folder, device, entries)
     write_json(output / MANIFEST, manifest)
@@ -189,6 +184,13 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {name!r}: there is no CUDA device here; use cpu or auto")
     return device
+
+
+def _entry(outcome: Outcome[Case, dict[str, Any]], output: Path) -> dict[str, Any]:
+    entry = {"case_id": outcome.item.case_id, "image": _plain(outcome.item)}
+    if outcome.error is not None:
+        return entry | {"status": "failed", "error": _one_line(outcome.error)}
+    return entry | {"prediction": output.name, **outcome.unwrap()}
 
 
 def _lacks_memory(error: Exception) -> bool:
