@@ -3,9 +3,14 @@
 The verbs of the command line are functions here too: ``medseg.train(...)``,
 ``medseg.predict(...)``, ``medseg.evaluate(...)``, and so on. Each is imported when first used,
 so that ``import medseg`` costs nothing.
+
+Some verbs share their name with a module (``medseg.report``). As an attribute the name is the verb;
+the module is reached by importing from it: ``from medseg.report.report import report``.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -31,3 +36,14 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """Name the verbs, imported or not."""
     return [*globals(), *_VERBS]
+
+
+class _Package(ModuleType):
+    """Keeps the name of a verb for the verb when a module of that name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _VERBS or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -28,6 +28,7 @@ from medseg.shipped import shipped
 from medseg.training.checkpoints import check_folder
 from medseg.training.train import train as train_network
 
+META = "_meta_"  # added by ConfigParser itself
 SECTIONS = (
     "seed", "out_dir", "labels", "cases", "preprocessing", "geometry", "network", "loss",
     "optimizer", "schedule", "train_loader", "validation", "settings",
@@ -79,7 +80,8 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> ConfigParser
 
 def save_config(config: ConfigParser, path: str | Path) -> None:
     """Write the config with its overrides applied, so that it can be run again."""
-    write_text(path, yaml.safe_dump(config.get(), sort_keys=False, allow_unicode=True))
+    content = {key: value for key, value in config.get().items() if key != META}
+    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def check_config(config: ConfigParser, path: str | Path) -> None:

@@ -1,7 +1,9 @@
+import importlib
 import json
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -50,6 +52,13 @@ def test_every_verb_has_help_with_an_example_and_is_a_python_function(verb, caps
         assert callable(getattr(medseg, verb))
 
 
+@pytest.mark.parametrize("module", ["info", "demo", "report"])
+def test_a_verb_stays_a_function_when_the_module_of_its_name_is_imported(module):
+    importlib.import_module(f"medseg.{module}")
+    assert callable(getattr(medseg, module))
+    assert not isinstance(getattr(medseg, module), types.ModuleType)
+
+
 def test_json_is_one_document_on_stdout(capsys):
     assert cli.run(["info", "--json"]) == 0
     shown = capsys.readouterr()
@@ -79,7 +88,7 @@ def test_each_error_is_one_line_and_its_exit_code(error, code, monkeypatch, caps
     def fail(*_args, **_kwargs):
         raise error
 
-    monkeypatch.setattr("medseg.info.info", fail)
+    monkeypatch.setattr(importlib.import_module("medseg.info"), "info", fail)
     assert cli.run(["info"]) == code
     shown = capsys.readouterr()
     assert shown.out == ""
