@@ -1,5 +1,7 @@
 """Scripts and verbs make the same calls: held against each other on a tiny phantom."""
 
+import shutil
+
 import pytest
 from safetensors.torch import load_file
 
@@ -8,7 +10,7 @@ from medseg.case import read_cases, write_cases
 from medseg.datasets import phantom
 from medseg.files import read_json
 from medseg.volumes import read_volume
-from pipelines import evaluate, predict, report, train
+from pipelines import check, evaluate, predict, report, train
 
 TINY = [
     "image_size=[32,32]",
@@ -107,3 +109,14 @@ def test_training_again_into_the_same_folder_is_refused(place, runs, capsys):
     changes = [*TINY, f"data={place / 'data'}", f"out_dir={runs[1]}"]
     assert cli.run(["train", "phantom_transunet", *changes]) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+def test_script_and_verb_check_alike(place, tmp_path, capsys):
+    assert check.main([str(place / "data")]) == cli.run(["check", "-i", str(place / "data")]) == 0
+    spoilt = shutil.copytree(place / "data", tmp_path / "data")
+    (spoilt / "labels" / "phantom_test_0000.nii.gz").unlink()
+    capsys.readouterr()
+    assert check.main([str(spoilt)]) == cli.run(["check", "-i", str(spoilt)]) == 3
+    shown = capsys.readouterr()
+    assert "phantom_test_0000" in shown.out
+    assert "phantom_test_0000" in shown.err
