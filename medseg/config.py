@@ -97,13 +97,36 @@ def check_config(config: ConfigParser, path: str | Path) -> None:
 
 
 def model_spec(config: ConfigParser) -> ModelSpec:
-    """What the model folder will say of the network, as plain data."""
-    return ModelSpec(
+    """What the model folder will say of the network, as plain data.
+
+    Raises:
+        UsageError: If the network's channels do not fit the organs or the neighbouring slices.
+    """
+    spec = ModelSpec(
         network=_plain(config, "network"),
         labels=config.get_parsed_content("labels"),
         preprocessing=config.get_parsed_content("preprocessing"),
         geometry=config.get_parsed_content("geometry"),
     )
+    _check_channels(spec)
+    return spec
+
+
+def _check_channels(spec: ModelSpec) -> None:
+    """Hold the network's channels against the organs and the neighbouring slices."""
+    organs = len(spec.labels)
+    outputs = {organs + 1} | ({1} if organs == 1 else set())
+    wanted = {
+        "num_classes": outputs,
+        "out_channels": outputs,
+        "in_channels": {spec.geometry.channels},
+    }
+    for key, allowed in wanted.items():
+        if key in spec.network and spec.network[key] not in allowed:
+            raise UsageError(
+                f"network::{key}: expected {' or '.join(map(str, sorted(allowed)))} for {organs} "
+                f"organs and {spec.geometry.channels} slices as channels, got {spec.network[key]}"
+            )
 
 
 def train(
@@ -134,7 +157,7 @@ def train(
     """
     parsed = load_config(config, overrides)
     build = parsed.get_parsed_content
-    out_dir = Path(build("out_dir"))
+    out_dir, spec = Path(build("out_dir")), model_spec(parsed)
     check_folder(out_dir, resume=resume, overwrite=overwrite)
     set_determinism(build("seed"))
     _fill_store(parsed, workers, progress)
@@ -149,7 +172,7 @@ def train(
         schedule=build("schedule"),
         validation=build("validation"),
         settings=replace(build("settings"), resume=resume, overwrite=overwrite),
-        model=model_spec(parsed),
+        model=spec,
         out_dir=out_dir,
         progress=progress,
     )

@@ -86,3 +86,17 @@ def test_a_saved_config_is_the_one_that_ran(tmp_path):
     assert again["seed"] == 7
     assert again.get() == config.get()
     assert Path(tmp_path / "config.yaml").read_text().startswith("seed: 7")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('labels={"liver": 5}', "num_classes: expected 1 or 2 .* got 9"),
+        ("geometry::neighbours=2", "in_channels: expected 5 .* got 3"),
+    ],
+)
+def test_channels_that_do_not_fit_organs_or_slices_are_refused_before_anything_runs(
+    change, message
+):
+    with pytest.raises(UsageError, match=message):
+        model_spec(load_config("phantom_transunet", [change]))
