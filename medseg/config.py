@@ -124,8 +124,9 @@ def _check_channels(spec: ModelSpec) -> None:
     for key, allowed in wanted.items():
         if key in spec.network and spec.network[key] not in allowed:
             raise UsageError(
-                f"network::{key}: expected {' or '.join(map(str, sorted(allowed)))} for {organs} "
-                f"organs and {spec.geometry.channels} slices as channels, got {spec.network[key]}"
+                f"network::{key}: expected {' or '.join(map(str, sorted(allowed)))} for the organs "
+                f"{', '.join(spec.labels)} and {spec.geometry.channels} slices as channels, "
+                f"got {spec.network[key]}"
             )
 
 
