@@ -1,0 +1,127 @@
+"""Verbs that act on files of cases: check, predict, evaluate, report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.app import AsJson, Device, Overwrite, Quiet, Workers, app
+from medseg.errors import CasesFailedError, InputError
+from medseg.terminal import Bars, answer, say, show_check, show_results
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Option("-i", "--input", help="Data set, or a case list (JSON).")],
+    dataset: Annotated[str | None, typer.Option(help="Its layout, if not recognised.")] = None,
+    tolerance_mm: Annotated[float, typer.Option(help="Grids this close are the same.")] = 0.01,
+    workers: Workers = 2,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Look through a data set for whatever would spoil training; exit 3 if it has faults.
+
+    Example: `medseg check -i data/hippocampus`
+    """
+    from medseg.datasets.check import check as check_dataset
+
+    with Bars(not no_progress) as bars:
+        found = check_dataset(
+            folder, dataset=dataset, workers=workers, tolerance_mm=tolerance_mm, progress=bars
+        )
+    answer(found.to_plain(), as_json, lambda plain: show_check(plain, folder))
+    if not found.ok:
+        raise typer.Exit(InputError.exit_code)
+
+
+@app.command()
+def predict(
+    source: Annotated[Path, typer.Option("-i", "--input", help="Volume, folder or case list.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")],
+    model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices per forward pass.")] = 16,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Write one label map per case, on the grid of its input.
+
+    Example: `medseg predict -i ct.nii.gz -o out -m runs/phantom_transunet`
+    """
+    from medseg.inference.predict import PredictSettings
+    from medseg.inference.predict import predict as run_prediction
+
+    settings = PredictSettings(device=device, batch_size=batch_size, overwrite=overwrite)
+    with Bars(not no_progress) as bars:
+        done = run_prediction(source, output, model=model, settings=settings, progress=bars)
+    answer(done, as_json, lambda _: say(f"Label maps: {output}"))
+    failed = [case for case in done["cases"] if case["status"] != "done"]
+    _stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Option("-i", "--input", help="Predicted label maps.")],
+    truth: Annotated[Path, typer.Option("-l", "--labels", help="True label maps or case list.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
+    images: Annotated[Path | None, typer.Option(help="Their images, for the report.")] = None,
+    organs: Annotated[str | None, typer.Option(help="Organ=value pairs: liver=1,spleen=2.")] = None,
+    truth_organs: Annotated[
+        str | None, typer.Option(help="The same for the truth, where it differs.")
+    ] = None,
+    workers: Workers = 2,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Score label maps against truth: DSC and HD95 per organ and case.
+
+    Example: `medseg evaluate -i out -l data/labelsTs -o results`
+    """
+    from medseg.evaluation.evaluate import evaluate as run_evaluation
+
+    with Bars(not no_progress) as bars:
+        results = run_evaluation(
+            predictions, truth, output,
+            labels=_label_map(organs), truth_labels=_label_map(truth_organs),
+            images=images, workers=workers, progress=bars,
+        )  # fmt: skip
+    answer(results, as_json, show_results)
+    failures = [(case["case_id"], case["error"]) for case in results["failures"]]
+    _stop_if_failed(failures, len(results["cases"]) + len(failures))
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Option("-i", "--input", help="results.json or its folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file.")],
+    run: Annotated[Path | None, typer.Option(help="Run folder, for the curves.")] = None,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Write one HTML file: tables, curves, and the slices of the worst and the median case.
+
+    Example: `medseg report -i results -o report.html --run runs/phantom_transunet`
+    """
+    from medseg.report.report import report as write_report
+
+    with Bars(not no_progress) as bars:
+        page = write_report(results, output, run=run, progress=bars)
+    answer({"report": str(page)}, as_json, lambda _: say(f"Report: {page}"))
+
+
+def _stop_if_failed(failures: list[tuple[str, str]], total: int) -> None:
+    for case_id, error in failures:
+        say(f"failed: {case_id}: {error}")
+    if failures:
+        raise CasesFailedError(f"{len(failures)} of {total} cases failed; the others are written")
+
+
+def _label_map(text: str | None) -> dict[str, int] | None:
+    if text is None:
+        return None
+    try:
+        pairs = [pair.split("=") for pair in text.split(",")]
+        return {organ.strip(): int(value) for organ, value in pairs}
+    except ValueError:
+        raise typer.BadParameter(f"expected organ=value,organ=value, got {text!r}") from None
