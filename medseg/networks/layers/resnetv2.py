@@ -87,6 +87,7 @@ class ResNetV2(nn.Module):
         block_units: Residual units in each of the three blocks; (3, 4, 9) is ResNet-50 without
             its last block.
         width_factor: Multiplies the widths; at 1 the blocks give 256, 512, 1024 channels.
+        out_stride: 16, or 8 to leave out the last block's step.
 
     Attributes:
         out_channels: Channels of the features.
@@ -103,6 +104,7 @@ class ResNetV2(nn.Module):
         block_units: Sequence[int] = (3, 4, 9),
         *,
         width_factor: float = 1.0,
+        out_stride: int = 16,
     ) -> None:
         super().__init__()
         width = int(64 * width_factor)
@@ -112,7 +114,7 @@ class ResNetV2(nn.Module):
         self.pool = nn.MaxPool2d(3, stride=2)
         self.block1 = _block(width, width, block_units[0], stride=1)
         self.block2 = _block(4 * width, 2 * width, block_units[1], stride=2)
-        self.block3 = _block(8 * width, 4 * width, block_units[2], stride=2)
+        self.block3 = _block(8 * width, 4 * width, block_units[2], stride=out_stride // 8)
         self.out_channels = 16 * width
         self.skip_channels = (8 * width, 4 * width, width)
 
@@ -123,8 +125,9 @@ class ResNetV2(nn.Module):
             image: Shape (B, C, H, W), with H and W multiples of 16.
 
         Returns:
-            Features of shape (B, ``out_channels``, H/16, W/16), and skips of sizes H/8, H/4 and
-            H/2. The skip at 1/4 has a last row and column of zeros, since the pool is unpadded.
+            Features of shape (B, ``out_channels``, H/16, W/16), or H/8, W/8 at that stride, and
+            skips of sizes H/8, H/4 and H/2. The skip at 1/4 has a last row and column of zeros,
+            since the pool is unpadded.
         """
         half = self.root(image)
         quarter = self.block1(self.pool(half))
