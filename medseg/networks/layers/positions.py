@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -108,7 +109,8 @@ def relative_bias(
         offsets = F.interpolate(
             offsets, _offsets(new_grid), mode=LINEAR[len(grid)], align_corners=True
         )
-    bias = offsets.flatten(2)[:, :, _offset_index(new_grid).to(table.device)]  # (1, M, N', N')
+    index = torch.from_numpy(_offset_index(new_grid)).to(table.device)
+    bias = offsets.flatten(2)[:, :, index]  # (1, M, N', N')
     return F.pad(bias, (extra_tokens, 0, extra_tokens, 0))
 
 
@@ -117,12 +119,11 @@ def _offsets(grid: Sequence[int]) -> Grid:
 
 
 @lru_cache(maxsize=32)
-def _offset_index(grid: Grid) -> torch.Tensor:
-    """Which offset lies between each two tokens, shape (N, N)."""
-    places = torch.tensor(list(itertools.product(*map(range, grid))))  # (N, axes)
-    between = places[:, None] - places[None] + torch.tensor(grid) - 1  # (N, N, axes), 0 or more
-    steps = [math.prod(_offsets(grid)[axis + 1 :]) for axis in range(len(grid))]
-    return (between * torch.tensor(steps)).sum(-1)
+def _offset_index(grid: Grid) -> np.ndarray:
+    """Which offset lies between each two tokens, shape (N, N); kept, so no tensor of a mode."""
+    places = np.array(list(itertools.product(*map(range, grid))))  # (N, axes)
+    between = places[:, None] - places[None] + np.array(grid) - 1  # (N, N, axes), 0 or more
+    return np.asarray(np.ravel_multi_index(tuple(between.transpose(2, 0, 1)), _offsets(grid)))
 
 
 def _by_axis(table: torch.Tensor, grid: Grid, new_grid: Grid) -> torch.Tensor:

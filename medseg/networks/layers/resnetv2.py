@@ -47,6 +47,18 @@ class StdConv2d(nn.Conv2d):
         return F.conv2d(image, weight, stride=self.stride, padding=self.padding)
 
 
+class ChannelNorm(nn.GroupNorm):
+    """Group norm of one group per channel that takes an image of one pixel too.
+
+    PyTorch refuses that one where it comes alone; its one pixel is its own mean, and the bias is
+    what remains, as in a batch of several.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise; shape (B, C, H, W) in and out."""
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class ResidualUnit(nn.Module):
     """Bottleneck of three standardised convolutions, each followed by a group norm.
 
@@ -68,7 +80,7 @@ class ResidualUnit(nn.Module):
         self.projects = stride != 1 or in_channels != out_channels
         if self.projects:
             self.downsample = StdConv2d(in_channels, out_channels, kernel_size=1, stride=stride)
-            self.gn_proj = nn.GroupNorm(out_channels, out_channels)  # as published, eps 1e-5
+            self.gn_proj = ChannelNorm(out_channels, out_channels)  # as published, eps 1e-5
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add what the bottleneck finds; shape (B, C, H, W) to (B, 4 width, H', W')."""
