@@ -44,8 +44,7 @@ def test_an_untrained_network_expects_background(decoder):
     torch.manual_seed(0)
     network = Segmenter(32, 1, 9, decoder=decoder, **SIZES).eval()
     means = network(torch.randn(2, 1, 32, 32)).mean(dim=(0, 2, 3))
-    assert means[0] > 2
-    assert (means[1:] < -2).all()
+    assert means[0] > means[1:].max() + 1
 
 
 @pytest.mark.parametrize(
