@@ -19,28 +19,31 @@ from medseg.training.validation import dsc_of
 pytestmark = pytest.mark.slow
 
 SIZE = 64
-ORGANS = {name: phantom.LABELS[name] for name in ("liver", "spleen", "stomach")}
+ORGANS = {name: phantom.LABELS[name] for name in ("liver", "stomach")}
+CLASSES = 1 + len(ORGANS)
 WIDTHS = {"hidden_size": 96, "mlp_dim": 192, "num_heads": 4, "num_layers": 2}
 CONV = {"block_units": (1, 1, 1), "width_factor": 0.5}
 UP = {"decoder_channels": (64, 48, 32, 32, 16)}
-BASE = {"image_size": SIZE, "num_classes": 4}
+BASE = {"image_size": SIZE, "num_classes": CLASSES}
 PURE = {**BASE, **WIDTHS, **UP, "variant": "ViT-B_8", "dropout": 0.0}
 NETWORKS = {
     "TransUNet": lambda: TransUNet(**BASE, **WIDTHS, **CONV, **UP, dropout=0.0),
     "R50-ViT-CUP": lambda: TransUNet(**BASE, **WIDTHS, **CONV, **UP, dropout=0.0, num_skips=0),
     "ViT-CUP": lambda: TransUNet(**PURE),
     "ViT-None": lambda: TransUNet(**PURE | {"patch_size": 4}, decoder="naive"),
-    "R50-U-Net": lambda: R50UNet(num_classes=4, **CONV, **UP),
-    "R50-AttnUNet": lambda: R50AttnUNet(num_classes=4, **CONV, **UP),
+    "R50-U-Net": lambda: R50UNet(num_classes=CLASSES, **CONV, **UP),
+    "R50-AttnUNet": lambda: R50AttnUNet(num_classes=CLASSES, **CONV, **UP),
     "Segmenter": lambda: Segmenter(**BASE, **WIDTHS, patch_size=2, decoder_dropout=0.0),
-    "Segmenter, linear": lambda: Segmenter(**BASE, **WIDTHS, patch_size=2, decoder="linear"),
-    "V-Net": lambda: VNet(num_classes=4, dropout=0.0),
+    "Segmenter, linear": lambda: Segmenter(**BASE, **WIDTHS, patch_size=4, decoder="linear"),
+    "V-Net": lambda: VNet(num_classes=CLASSES, dropout=0.0),
 }
+
+RATES = {"Segmenter": 1e-3, "V-Net": 5e-3}
 
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory):
-    """The four slices of a phantom case that show most of three organs."""
+    """The four slices of a phantom case that show most of two organs."""
     root = tmp_path_factory.mktemp("phantom")
     phantom.write(root / "data", counts={"train": 1}, size=(SIZE, SIZE, 32))
     stored = open_store(
@@ -57,15 +60,15 @@ def batch(tmp_path_factory):
 
 def mean_dsc(logits, label):
     found = logits.argmax(1)
-    pairs = torch.bincount((label * 4 + found).flatten(), minlength=16)
-    return float(np.nanmean(dsc_of(pairs.view(4, 4).numpy())))
+    pairs = torch.bincount((label * CLASSES + found).flatten(), minlength=CLASSES**2)
+    return float(np.nanmean(dsc_of(pairs.view(CLASSES, CLASSES).numpy())))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_overfits_four_slices(name, batch):
     torch.manual_seed(0)
     network, loss = NETWORKS[name](), BCEDiceLoss()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATES.get(name, 2e-3))
     best = 0.0
     for step in range(400):
         optimizer.zero_grad()
