@@ -155,8 +155,9 @@ def _offer(network: nn.Module, state: Mapping[str, torch.Tensor], file: WeightFi
     }
     for ours, one in list(fits.items()):  # the bias of a patch convolution goes with its weight
         bias = ours.removesuffix(PATCH_WEIGHT) + PATCH_BIAS
-        if ours.endswith(PATCH_WEIGHT) and one.tensor is None and bias in fits:
-            fits[bias] = Fit(None, one.note, one.refused)
+        left = one.tensor is None and not one.refused
+        if ours.endswith(PATCH_WEIGHT) and left and bias in fits:
+            fits[bias] = one
     return _Offer(
         file,
         _leave_heads(fits, {ours: renamed[name][0] for name, ours in places.items()}, state),
