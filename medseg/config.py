@@ -182,7 +182,8 @@ def train(
 def _fill_store(config: ConfigParser, workers: int, progress: Progress) -> None:
     """Prepare all cases side by side and in sight; the loaders then find them in the store."""
     build = config.get_parsed_content
-    cases = [*build("cases::train"), *build("cases::val")]
+    splits = [split for split in ("train", "val") if split in config["cases"]]
+    cases = [case for split in splits for case in build(f"cases::{split}")]
     open_store(cases, build("preprocessing"), build("labels"), workers=workers, progress=progress)
 
 
