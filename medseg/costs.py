@@ -63,9 +63,10 @@ def network_costs(model: str | Path, overrides: Iterable[str] = ()) -> dict[str,
 
 def _costs(network: nn.Module, geometry: SliceGeometry, batch_size: int) -> dict[str, Any]:
     channels, size = geometry.channels, geometry.image_size
-    misfit = fits(network, (1, channels, *size))
+    shape = (1, channels, *size)
+    misfit = fits(network, shape)
     if misfit:
-        raise UsageError(f"network: an input of shape (1, {channels}, *{size}) fails: {misfit}")
+        raise UsageError(f"network: an input of shape {shape} fails: {misfit}")
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     batch, double = (activation_bytes(network, (n * batch_size, channels, *size)) for n in (1, 2))
     return {
@@ -75,7 +76,7 @@ def _costs(network: nn.Module, geometry: SliceGeometry, batch_size: int) -> dict
             "trainable": trainable,
             "parts": {name: _count(part) for name, part in network.named_children()},
         },
-        "flops": flops(network, (1, channels, *size)),
+        "flops": flops(network, shape),
         "batch_size": batch_size,
         "bytes": {
             "weights": weight_bytes(network),
