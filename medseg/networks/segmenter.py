@@ -14,6 +14,9 @@ from medseg.networks.vit import ViT
 
 NORM_EPS = 1e-5
 HEAD_WIDTH = 64  # of the mask transformer's attention heads
+# A class's normalised score lies within sqrt(K - 1) of its bias: at a scale of 1, as published for
+# a softmax, BCE could hardly be sure of anything, and no organ would overcome a strong prior.
+NORM_SCALE, NORM_PRIOR = 3.0, 1.0
 DECODERS = ("mask", "linear")
 
 
@@ -52,7 +55,8 @@ class MaskTransformer(nn.Module):
         nn.init.trunc_normal_(self.cls_emb, std=0.02)
         nn.init.trunc_normal_(self.proj_dec.weight, std=0.02)
         nn.init.zeros_(self.proj_dec.bias)
-        expect_background(self.mask_norm.bias)
+        nn.init.constant_(self.mask_norm.weight, NORM_SCALE)
+        expect_background(self.mask_norm.bias, NORM_PRIOR)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Logits of each patch; shape (B, N, C) to (B, N, K)."""

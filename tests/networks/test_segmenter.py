@@ -39,13 +39,19 @@ def test_padding_is_cropped_off_after_enlarging():
     torch.testing.assert_close(network(image), network(padded)[:, :, :30])
 
 
-@pytest.mark.parametrize("decoder", ["mask", "linear"])
-def test_an_untrained_network_expects_background(decoder):
+def test_an_untrained_network_expects_background():
     torch.manual_seed(0)
-    network = Segmenter(32, 1, 9, decoder=decoder, **SIZES).eval()
+    network = Segmenter(32, 1, 9, decoder="linear", **SIZES).eval()
     means = network(torch.randn(2, 1, 32, 32)).mean(dim=(0, 2, 3))
     assert means[0] > 2
     assert (means[1:] < -2).all()
+
+
+def test_scores_of_the_mask_transformer_can_be_sure_of_a_class_from_the_start():
+    torch.manual_seed(0)
+    logits = MaskTransformer(48, 9, num_heads=3)(torch.randn(1, 16, 48))
+    spread = logits.std(dim=-1, correction=0)  # of the norm's output, beside its small bias
+    assert 2 < spread.mean() < 4
 
 
 @pytest.mark.parametrize(
