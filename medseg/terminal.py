@@ -1,6 +1,7 @@
 """What the command line shows to people: progress bars and tables, all on stderr."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 SECONDS_PER_LINE = 30
-ROWS = 12  # weights named one by one; more are counted by layer
+ROWS = 12  # weights named one by one; more are counted by part
 RESULT_COLUMNS = (
     "DSC", "HD95", "HD95\nscored", "HD95\ndirected", "found", "missed", "extra", "none",
 )  # fmt: skip
@@ -194,10 +195,10 @@ def _sizes(sizes: Mapping[str, Any], given: str) -> str:
 
 
 def _grouped(title: str, found: Mapping[str, str]) -> Table:
-    """One row per layer and reason, with the number of its weights."""
+    """One row per part of the network and reason, with the number of its weights."""
     rows: dict[tuple[str, str], int] = {}
     for name, why in found.items():
-        layer = name if len(found) <= ROWS else name.replace("/", ".").rsplit(".", 3)[0]
+        layer = name if len(found) <= ROWS else re.split(r"[./](?!\S*: )", name, maxsplit=1)[0]
         rows[layer, why] = rows.get((layer, why), 0) + 1
     table = Table(title, "weights", "what", box=SIMPLE_HEAD, pad_edge=False)
     for (layer, why), count in rows.items():
