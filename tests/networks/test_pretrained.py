@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from scipy.ndimage import zoom
 
 from medseg.errors import ModelError
+from medseg.files import sha256, write_json
 from medseg.networks.pretrained import load_pretrained
 from medseg.networks.segmenter import Segmenter
 from medseg.networks.transunet import TransUNet
@@ -271,3 +272,24 @@ def test_the_report_counts_and_names_files_by_content(tmp_path):
     assert counts["used"] + counts["left"] == len(transunet().state_dict())
     assert (counts["resized"], counts["unused"]) == (1, 1)
     assert set(report.to_plain()) == {"files", "used", "resized", "left", "unused"}
+
+
+def test_a_model_card_tells_a_grid_of_4_by_9_from_one_of_6_by_6(tmp_path):
+    trained, network = transunet((64, 144)), transunet((64, 96))
+    weights = tmp_path / "weights.safetensors"
+    save_file(trained.state_dict(), weights)
+    card = {"network": {"image_size": [64, 144]}, "weights_sha256": sha256(weights)}
+    write_json(tmp_path / "model.json", card)
+    report = load_pretrained(network, tmp_path)
+    assert report.resized == {"encoder.pos_embed": "grid 4×9 → 4×6"}
+    (tmp_path / "model.json").unlink()
+    report = load_pretrained(network, weights)
+    assert report.resized == {"encoder.pos_embed": "grid 6×6 → 4×6"}
+
+
+def test_a_checkpoint_of_our_own_training_is_taken_for_its_network(tmp_path):
+    network = transunet()
+    save(tmp_path / "last.pt", {"network": network.state_dict(), "optimizer": {"state": {}}})
+    again = transunet()
+    assert not load_pretrained(again, tmp_path / "last.pt").left
+    assert_equal(again.state_dict(), network.state_dict())
