@@ -20,6 +20,7 @@ _VERBS = {
     "check": "medseg.datasets.check",
     "demo": "medseg.demo",
     "train": "medseg.config",
+    "convert_weights": "medseg.convert",
     "predict": "medseg.inference.predict",
     "evaluate": "medseg.evaluation.evaluate",
     "report": "medseg.report.report",

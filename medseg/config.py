@@ -6,10 +6,8 @@ call what it likes, so run only configs you have read.
 """
 
 import difflib
-import importlib
-import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +15,24 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
+from torch import nn
 
+from medseg.bindings import check_channels, check_targets
 from medseg.case import write_cases
-from medseg.errors import InputError, UsageError
-from medseg.files import write_text
+from medseg.errors import InputError, MedsegError, UsageError
+from medseg.files import read_json, write_json, write_text
 from medseg.jobs import Progress, silent
 from medseg.loading.store import open_store
 from medseg.model import ModelSpec
+from medseg.networks.pretrained import as_paths, load_pretrained
 from medseg.shipped import shipped
 from medseg.training.checkpoints import check_folder
 from medseg.training.train import train as train_network
 
 META = "_meta_"  # added by ConfigParser itself
+PRETRAINED = "network::pretrained"  # what the network starts from; no argument of its class
+ASIDE = "_pretrained_"  # where it is kept while the network's arguments are the class's alone
+START = "pretrained.json"  # in the run folder: which weights it started from
 SECTIONS = (
     "seed", "out_dir", "labels", "cases", "preprocessing", "geometry", "network", "loss",
     "optimizer", "schedule", "train_loader", "validation", "settings",
@@ -74,13 +78,16 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> ConfigParser
     config.read_config(content)
     for override in overrides:
         _override(config, path, override)
+    _set_aside(config)
     check_config(config, path)
     return config
 
 
 def save_config(config: ConfigParser, path: str | Path) -> None:
     """Write the config with its overrides applied, so that it can be run again."""
-    content = {key: value for key, value in config.get().items() if key != META}
+    content = {key: value for key, value in config.get().items() if key not in (META, ASIDE)}
+    if ASIDE in config:
+        content["network"] = {**content["network"], "pretrained": config[ASIDE]}
     write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
@@ -93,7 +100,45 @@ def check_config(config: ConfigParser, path: str | Path) -> None:
     missing = [section for section in SECTIONS if section not in config]
     if missing:
         raise UsageError(f"{path}: expected the sections {', '.join(missing)}, got none of them")
-    _check_targets(config.get(), path, "")
+    check_targets(config.get(), path)
+
+
+def pretrained_of(config: ConfigParser) -> list[Path]:
+    """The files of weights that the network starts from: ``network::pretrained``.
+
+    Raises:
+        ModelError: If one is missing.
+        UsageError: If it is neither a path nor a list of paths.
+    """
+    value = config.get_parsed_content(ASIDE) if ASIDE in config else None
+    paths = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(path, str) and path for path in paths):
+        raise UsageError(f"{PRETRAINED}: expected a path, a list of paths or null, got {value!r}")
+    return as_paths(paths)
+
+
+def build_network(config: ConfigParser, *, pretrained: bool = True) -> tuple[nn.Module, ModelSpec]:
+    """Build the network, load the weights it starts from, and say both for the model folder.
+
+    Args:
+        config: From ``load_config``.
+        pretrained: Whether to load ``network::pretrained``.
+
+    Raises:
+        ModelError: If a file of weights is missing, damaged or for another network.
+        UsageError: If the network's channels do not fit the organs or the neighbouring slices.
+    """
+    spec, paths = model_spec(config), pretrained_of(config) if pretrained else []
+    try:
+        network: nn.Module = config.get_parsed_content("network")
+    except RuntimeError as error:  # ConfigParser's, around what the network itself says
+        if isinstance(error.__cause__, MedsegError):
+            raise error.__cause__ from error
+        raise
+    if not paths:
+        return network, spec
+    report = load_pretrained(network, paths)
+    return network, replace(spec, origin={"pretrained": report.provenance()})
 
 
 def model_spec(config: ConfigParser) -> ModelSpec:
@@ -108,26 +153,8 @@ def model_spec(config: ConfigParser) -> ModelSpec:
         preprocessing=config.get_parsed_content("preprocessing"),
         geometry=config.get_parsed_content("geometry"),
     )
-    _check_channels(spec)
+    check_channels(spec)
     return spec
-
-
-def _check_channels(spec: ModelSpec) -> None:
-    """Hold the network's channels against the organs and the neighbouring slices."""
-    organs = len(spec.labels)
-    outputs = {organs + 1} | ({1} if organs == 1 else set())
-    wanted = {
-        "num_classes": outputs,
-        "out_channels": outputs,
-        "in_channels": {spec.geometry.channels},
-    }
-    for key, allowed in wanted.items():
-        if key in spec.network and spec.network[key] not in allowed:
-            raise UsageError(
-                f"network::{key}: expected {' or '.join(map(str, sorted(allowed)))} for the organs "
-                f"{', '.join(spec.labels)} and {spec.geometry.channels} slices as channels, "
-                f"got {spec.network[key]}"
-            )
 
 
 def train(
@@ -158,15 +185,16 @@ def train(
     """
     parsed = load_config(config, overrides)
     build = parsed.get_parsed_content
-    out_dir, spec = Path(build("out_dir")), model_spec(parsed)
+    out_dir = Path(build("out_dir"))
     check_folder(out_dir, resume=resume, overwrite=overwrite)
     set_determinism(build("seed"))
+    network, spec = _begin(parsed, out_dir, resumed=resume and not overwrite)
     _fill_store(parsed, workers, progress)
     save_config(parsed, out_dir / "config.yaml")
     for split in parsed["cases"]:
         write_cases(out_dir / "cases" / f"{split}.json", build(f"cases::{split}"))
     return train_network(
-        build("network"),
+        network,
         build("loss"),
         build("optimizer"),
         build("train_loader"),
@@ -179,6 +207,22 @@ def train(
     )
 
 
+def _begin(config: ConfigParser, out_dir: Path, *, resumed: bool) -> tuple[nn.Module, ModelSpec]:
+    """The network as training starts from it; a checkpoint does without the published weights."""
+    note = out_dir / START
+    if resumed and any(
+        (out_dir / "checkpoints" / name).exists() for name in ("last.pt", "best.pt")
+    ):
+        network, spec = build_network(config, pretrained=False)
+        return network, replace(spec, origin=read_json(note) if note.exists() else {})
+    network, spec = build_network(config)
+    if spec.origin:
+        write_json(note, spec.origin)
+    else:
+        note.unlink(missing_ok=True)
+    return network, spec
+
+
 def _fill_store(config: ConfigParser, workers: int, progress: Progress) -> None:
     """Prepare all cases side by side and in sight; the loaders then find them in the store."""
     build = config.get_parsed_content
@@ -187,11 +231,23 @@ def _fill_store(config: ConfigParser, workers: int, progress: Progress) -> None:
     open_store(cases, build("preprocessing"), build("labels"), workers=workers, progress=progress)
 
 
+def _set_aside(config: ConfigParser) -> None:
+    """Take ``network::pretrained`` from the arguments of the network's class.
+
+    A flag of that name, as some of MONAI's networks have, stays an argument.
+    """
+    network = config.get().get("network")
+    if isinstance(network, dict) and not isinstance(network.get("pretrained", False), bool):
+        config[ASIDE] = network.pop("pretrained")
+
+
 def _override(config: ConfigParser, path: Path, override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:
         raise UsageError(f"override {override!r}: expected section::key=value")
-    if key not in config:  # ConfigParser would add it, and a typo would pass unseen
+    if (
+        key not in config and key != PRETRAINED
+    ):  # ConfigParser would add it, and a typo would pass unseen
         known = list(_keys(config.get(), ""))
         close = difflib.get_close_matches(key, known, n=3) or list(config.get())
         raise UsageError(f"{path} has no key {key!r} to override; try {', '.join(close)}")
@@ -210,34 +266,6 @@ def _parse(value: str) -> Any:
         return json.loads(value)
     except json.JSONDecodeError:
         return value
-
-
-def _check_targets(content: Any, path: str | Path, where: str) -> None:
-    if isinstance(content, list):
-        for index, value in enumerate(content):
-            _check_targets(value, path, f"{where}::{index}")
-    if not isinstance(content, dict):
-        return
-    if "_target_" in content:
-        _check_binding(content, path, where)
-    for key, value in content.items():
-        _check_targets(value, path, f"{where}::{key}" if where else str(key))
-
-
-def _check_binding(content: Mapping[str, Any], path: str | Path, where: str) -> None:
-    target = str(content["_target_"])
-    module_name, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{path}, {where}: no {target!r} to call ({error})") from error
-    arguments = {key: value for key, value in content.items() if not key.startswith("_")}
-    try:
-        inspect.signature(found).bind(**arguments)
-    except TypeError as error:
-        raise UsageError(f"{path}, {where}: {target} does not fit: {error}") from error
-    except ValueError:  # some built-ins have no signature to hold the config against
-        return
 
 
 def _plain(config: ConfigParser, key: str) -> Any:

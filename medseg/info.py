@@ -1,7 +1,9 @@
 """What is installed and what is shipped, without importing anything heavy."""
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import medseg
@@ -13,11 +15,16 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def info() -> dict[str, Any]:
+def info(model: str | Path | None = None, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """Versions of medseg, Python and the packages it stands on, and what is shipped.
 
-    Packages that are not installed are given as ``None``.
+    Packages that are not installed are given as ``None``. With ``model``, what the network of a
+    config or model folder costs instead: see :func:`medseg.costs.network_costs`.
     """
+    if model is not None:
+        from medseg.costs import network_costs
+
+        return network_costs(model, overrides)
     return {
         "medseg": medseg.__version__,
         "python": platform.python_version(),

@@ -7,7 +7,7 @@ folder imports nothing outside the packages below and never runs anything the fo
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ class ModelSpec:
             after background.
         preprocessing: From the file's voxels to the network's numbers.
         geometry: From axial slices to the network's input.
+        origin: What its training started from, plain data for the provenance.
     """
 
     network: Mapping[str, Any]
     labels: Mapping[str, int]
     preprocessing: Preprocessing
     geometry: SliceGeometry
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def write_model(
         "labels": dict(spec.labels),
         "preprocessing": asdict(spec.preprocessing),
         "slices": asdict(spec.geometry),
-        "provenance": dict(provenance),
+        "provenance": {**provenance, **spec.origin},
         "weights_sha256": digest,
     }
     write_json(folder / CARD, card)

@@ -1,6 +1,7 @@
 """What the command line shows to people: progress bars and tables, all on stderr."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 SECONDS_PER_LINE = 30
+ROWS = 12  # weights named one by one; more are counted by part
 RESULT_COLUMNS = (
     "DSC", "HD95", "HD95\nscored", "HD95\ndirected", "found", "missed", "extra", "none",
 )  # fmt: skip
@@ -138,6 +140,70 @@ def show_results(results: Mapping[str, Any]) -> None:
         table.add_row(organ, dsc, pooled, scored_only, directed, *counts)
     console.print(table)
     console.print(LEGEND, style="dim")
+
+
+def show_loaded(report: Mapping[str, Any]) -> None:
+    """Which weights were used, changed, left at their initial values or not wanted."""
+    console = Console(stderr=True)
+    counts = Table("files", "used", "of these resized", "left", "unused", box=SIMPLE_HEAD)
+    names = "\n".join(file["name"] for file in report["files"])
+    kinds = ("used", "resized", "left", "unused")
+    counts.add_row(names, *(str(len(report[kind])) for kind in kinds))
+    console.print(counts)
+    for title, found in (
+        ("Resized", report["resized"]),
+        ("Left at initial values", report["left"]),
+        ("Unused", dict.fromkeys(report["unused"], "no place here, or filled already")),
+    ):
+        if found:
+            console.print(_grouped(title, found))
+    console.print(f"Written: {report['output']}", soft_wrap=True)
+
+
+def show_costs(found: Mapping[str, Any]) -> None:
+    """Parameters by part, FLOPs, memory and allowed sizes of a network."""
+    console = Console(stderr=True)
+    channels, size = found["input"]["channels"], "×".join(map(str, found["input"]["size"]))
+    count, memory, batch = found["parameters"], found["bytes"], found["batch_size"]
+    table = Table(found["network"].rpartition(".")[2], "", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_row("input", f"{channels} × {size}")
+    table.add_row("sizes it takes", _sizes(found["sizes"], size))
+    table.add_row("parameters", f"{count['total']:,} ({count['trainable']:,} trainable)")
+    for name, number in count["parts"].items():
+        table.add_row(f"  {name}", f"{number:,}")
+    table.add_row("GFLOP per slice", f"{found['flops'] / 1e9:.2f}")
+    for name, label in (
+        ("weights", "MB of weights"),
+        ("gradients", "MB of gradients"),
+        ("optimizer", "MB of optimizer state"),
+        ("activations_per_slice", "MB of activations per further slice"),
+        ("activations", f"MB of activations, batch of {batch}"),
+    ):
+        if name in memory:
+            table.add_row(label, f"{memory[name] / 1e6:,.1f}")
+    console.print(table)
+    console.print(
+        "\n".join(f"{name}: {note}" for name, note in found["notes"].items()), style="dim"
+    )
+
+
+def _sizes(sizes: Mapping[str, Any], given: str) -> str:
+    if not sizes["multiple"]:
+        return f"only {given} was found"
+    step = "any" if sizes["multiple"] == 1 else f"multiples of {sizes['multiple']}"
+    return f"{step} from {sizes['least']} on{'' if sizes['unequal'] else ', all sides equal'}"
+
+
+def _grouped(title: str, found: Mapping[str, str]) -> Table:
+    """One row per part of the network and reason, with the number of its weights."""
+    rows: dict[tuple[str, str], int] = {}
+    for name, why in found.items():
+        layer = name if len(found) <= ROWS else re.split(r"[./](?!\S*: )", name, maxsplit=1)[0]
+        rows[layer, why] = rows.get((layer, why), 0) + 1
+    table = Table(title, "weights", "what", box=SIMPLE_HEAD, pad_edge=False)
+    for (layer, why), count in rows.items():
+        table.add_row(layer, str(count), why)
+    return table
 
 
 def show_store(found: Mapping[str, Any]) -> None:

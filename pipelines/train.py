@@ -11,7 +11,7 @@ from pathlib import Path
 
 from monai.utils import set_determinism
 
-from medseg.config import load_config, model_spec
+from medseg.config import build_network, load_config
 from medseg.training.train import train
 
 
@@ -25,16 +25,17 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(args.config, args.overrides)
     build = config.get_parsed_content  # the same name gives the same object every time
     set_determinism(build("seed"))
+    network, model = build_network(config)  # with the weights of network::pretrained, if any
 
     run = train(
-        build("network"),  # freeze, wrap or compile it here
+        network,  # freeze, wrap or compile it here
         build("loss"),
         build("optimizer"),
         build("train_loader"),
         schedule=build("schedule"),
         validation=build("validation"),
         settings=build("settings"),
-        model=model_spec(config),
+        model=model,
         out_dir=Path(build("out_dir")),
     )
     print(f"Run folder: {run}")

@@ -19,7 +19,10 @@ from medseg.errors import (
     UsageError,
 )
 
-VERBS = ("info", "check", "demo", "train", "predict", "evaluate", "report", "copy", "store")
+VERBS = (
+    "info", "check", "demo", "train", "convert-weights", "predict", "evaluate", "report", "copy",
+    "store",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", ["'--help'", "'info'", "'info', '--json'", "'copy'"])
@@ -49,7 +52,7 @@ def test_every_verb_has_help_with_an_example_and_is_a_python_function(verb, caps
     assert cli.run([verb, "--help"]) == 0
     assert f"medseg {verb}" in capsys.readouterr().out
     if verb not in ("copy", "store"):
-        assert callable(getattr(medseg, verb))
+        assert callable(getattr(medseg, verb.replace("-", "_")))
 
 
 @pytest.mark.parametrize("module", ["info", "demo", "report"])

@@ -6,18 +6,35 @@ from typing import Annotated
 import typer
 
 from medseg.cli.app import AsJson, Device, Overwrite, Quiet, Workers, app
-from medseg.terminal import Bars, answer, say, show_info, show_results, show_store
+from medseg.terminal import (
+    Bars,
+    answer,
+    say,
+    show_costs,
+    show_info,
+    show_loaded,
+    show_results,
+    show_store,
+)
 
 
 @app.command()
-def info(as_json: AsJson = False) -> None:
-    """Show versions, shipped configs and shipped scripts.
+def info(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION::KEY=VALUE]...")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Config or model folder to look into.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show versions and what is shipped; or what a network costs, and which sizes it takes.
 
-    Example: `medseg info --json`
+    Examples: `medseg info --json`, `medseg info --model synapse_transunet image_size=[512,512]`
     """
     from medseg.info import info as collect
 
-    answer(collect(), as_json, show_info)
+    if model is None and overrides:
+        raise typer.BadParameter("settings go with --model")
+    answer(collect(model, overrides or ()), as_json, show_info if model is None else show_costs)
 
 
 @app.command()
@@ -72,6 +89,28 @@ def train(
             config, changes, resume=resume, overwrite=overwrite, workers=workers, progress=bars
         )
     answer({"run": str(run), "model": str(run / "model")}, as_json, _say_run)
+
+
+@app.command("convert-weights")
+def convert_weights(
+    weights: Annotated[list[Path], typer.Argument(help="Files of weights, or model folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".safetensors file, or folder.")],
+    model: Annotated[str, typer.Option("--model", help="Config of the network, file or name.")],
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring published weights into the network of a config, and say what went where.
+
+    Settings may follow the files, as `section::key=value`. Examples:
+    `medseg convert-weights R50+ViT-B_16.npz -o start.safetensors --model synapse_transunet`,
+    `medseg convert-weights epoch_149.pth -o model --model synapse_transunet`
+    """
+    from medseg.convert import convert_weights as convert
+
+    overrides = [str(word) for word in weights if "=" in str(word) and not word.exists()]
+    files = [path for path in weights if str(path) not in overrides]
+    done = convert(files, output, model=model, overrides=overrides, overwrite=overwrite)
+    answer(done, as_json, show_loaded)
 
 
 @app.command()

@@ -55,12 +55,13 @@ def fill(network: torch.nn.Module) -> None:
     shapes = original_shapes(network)
     state = {}
     for name in network.state_dict():
-        parts = [_drawn(original, shapes[original]) for original in original_names(name)]
+        parts = [drawn(original, shapes[original]) for original in original_names(name)]
         state[name] = torch.cat(parts) if len(parts) > 1 else parts[0]
     network.load_state_dict(state)
 
 
-def _drawn(key: str, shape: tuple[int, ...]) -> torch.Tensor:
+def drawn(key: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """One entry of the original, by the rule that the reference numbers were made with."""
     if key.endswith("num_batches_tracked"):
         return torch.tensor(0)
     r = np.random.RandomState(zlib.crc32(key.encode()) & 0xFFFFFFFF).standard_normal(shape)
