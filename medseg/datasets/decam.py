@@ -3,12 +3,12 @@
 * deepCR's form: ``.npy`` files of shape (2 or 3, H, W), image, mask and perhaps pixels to ignore,
   with a ``sky.npy`` beside them; ``medseg.datasets.starfield`` writes it too.
 * The Community Pipeline's: an image ``…_ooi_….fits`` with its data-quality map ``…_ood_….fits`` in
-  the same folder, ``.fits.gz`` and ``.fits.fz`` as well. Since version 3.5 or so of that pipeline
-  the map holds one number per pixel: 1 bad, 2 no value, 3 saturated, 4 bleed trail, 5 cosmic ray,
+  the same folder, ``.fits.gz`` and ``.fits.fz`` as well. From version 3.5 of that pipeline on, the
+  map holds one code per pixel: 1 bad, 2 no value, 3 saturated, 4 bleed trail, 5 cosmic ray,
   6 low weight, 7 difference detection, 8 long streak.
 
-What the map calls neither good (0) nor a cosmic ray is left out. Maps of older pipelines are sums of
-bits and want another ``code``: with the bit of cosmic rays (16), pixels with that bit alone are
+What the map calls neither good (0) nor a cosmic ray is left out. Maps of older pipelines are sums
+of bits and want another ``code``: with the bit of cosmic rays (16), pixels with that bit alone are
 cosmic rays, and those with further bits are left out.
 
 Splits come from ``splits.json``, from folders ``train``, ``val`` and ``test``, or from folds, in
