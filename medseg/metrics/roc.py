@@ -142,7 +142,7 @@ class RocCounts:
         ordered = bins.astype(np.uint32) << np.uint32(32 - self.bits)
         pattern = np.where(ordered & SIGN, ordered ^ SIGN, ~ordered)
         ends = pattern.astype(np.uint32).view(np.float32)
-        return np.nan_to_num(ends, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        return np.where(np.isnan(ends), np.float32(-np.inf), ends)
 
 
 def _rate(counts: np.ndarray, total: int) -> np.ndarray:

@@ -7,11 +7,12 @@ from sklearn.metrics import roc_curve
 
 from medseg.metrics import tpr_at_fpr
 
+FEW_SCORES = st.integers(-4, 4)
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, max_side=8)
 
 
 @st.composite
-def pixels(draw, scores=st.integers(-4, 4)):
+def pixels(draw, scores=FEW_SCORES):
     """Scores with many ties, truth with both classes, and pixels to ignore."""
     shape = draw(SHAPES)
     return tuple(

@@ -40,7 +40,7 @@ def test_sky_levels_follow_the_sorted_names(tmp_path):
     np.save(tmp_path / "sky.npy", [1.5, 2.5, 3.5])
     assert [read_exposure(tmp_path / f"{name}.npy").sky for name in "abc"] == [1.5, 2.5, 3.5]
     np.save(tmp_path / "sky.npy", [1.5, 2.5])
-    with pytest.raises(InputError, match="one sky level per .* got 2 for 3"):
+    with pytest.raises(InputError, match=r"one sky level per .* got 2 for 3"):
         read_exposure(tmp_path / "a.npy")
 
 
