@@ -182,6 +182,8 @@ def train(
 def _fill_store(config: ConfigParser, workers: int, progress: Progress) -> None:
     """Prepare all cases side by side and in sight; the loaders then find them in the store."""
     build = config.get_parsed_content
+    if build("preprocessing").sky is not None:
+        return  # exposures are cut into tiles when they are read
     cases = [*build("cases::train"), *build("cases::val")]
     open_store(cases, build("preprocessing"), build("labels"), workers=workers, progress=progress)
 

@@ -141,8 +141,9 @@ class RocCounts:
         """The lowest score of each bin, float32; lowest of all is minus infinity."""
         ordered = bins.astype(np.uint32) << np.uint32(32 - self.bits)
         pattern = np.where(ordered & SIGN, ordered ^ SIGN, ~ordered)
-        ends = pattern.astype(np.uint32).view(np.float32)
-        return np.where(np.isnan(ends), np.float32(-np.inf), ends)
+        ends: np.ndarray = pattern.astype(np.uint32).view(np.float32)
+        ends[np.isnan(ends)] = -np.inf
+        return ends
 
 
 def _rate(counts: np.ndarray, total: int) -> np.ndarray:

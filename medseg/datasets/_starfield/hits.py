@@ -49,6 +49,6 @@ def _spread(deposit: np.ndarray, points: np.ndarray, electrons: np.ndarray) -> N
     for row in (0, 1):
         for column in (0, 1):
             near = np.abs(1 - row - rest[:, 0]) * np.abs(1 - column - rest[:, 1])
-            place = corner + (row, column)
+            place = corner + np.array([row, column])
             inside = ((place >= 0) & (place < len(deposit))).all(axis=1)
             np.add.at(deposit, tuple(place[inside].T), (near * electrons)[inside])

@@ -31,7 +31,7 @@ class Seeing:
     @property
     def alpha(self) -> float:
         """The profile's length, in pixels."""
-        return self.fwhm_pixels / (2 * np.sqrt(2 ** (1 / self.beta) - 1))
+        return float(self.fwhm_pixels / (2 * np.sqrt(2 ** (1 / self.beta) - 1)))
 
     def peak(self, flux: float) -> float:
         """Brightness at the centre of a star of so many electrons, per pixel."""
