@@ -22,6 +22,7 @@ _VERBS = {
     "train": "medseg.config",
     "predict": "medseg.inference.predict",
     "evaluate": "medseg.evaluation.evaluate",
+    "roc": "medseg.roc",
     "report": "medseg.report.report",
 }
 
