@@ -14,8 +14,8 @@ false-positive rate (FPR) of 0.01 %, pixels to ignore left out.
   at many values of ``sigclip``, and a pixel's score is the highest value at which it is still
   found. ``objlim``, which spares stars, and ``sigfrac``, which lets hits grow, are chosen from a
   few pairs by the figure on the validation exposures, never on those of the table. It is told the
-  read noise and the gain (1); saturated and bad pixels are masked for it. Its time in the table
-  is that of all these runs;
+  read noise, the gain (1) and the level of saturation; no way is told which pixels are ignored.
+  Its time in the table is that of all these runs;
 * network: logits of the trained model, whole exposures by overlapping windows.
 """
 
@@ -72,8 +72,8 @@ def lacosmic(exposure: Exposure, objlim: float, sigfrac: float) -> Scores:
     scores = np.zeros(exposure.image.shape, dtype=np.float32)
     for sigclip in SIGCLIPS:
         found, _ = detect_cosmics(
-            exposure.image, inmask=exposure.ignore, sigclip=float(sigclip), sigfrac=sigfrac,
-            objlim=objlim, gain=1.0, readnoise=READ_NOISE, satlevel=SATURATION, niter=4,
+            exposure.image, sigclip=float(sigclip), sigfrac=sigfrac, objlim=objlim, gain=1.0,
+            readnoise=READ_NOISE, satlevel=SATURATION, niter=4,
         )  # fmt: skip
         scores[found] = sigclip
     return scores

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import label as connected
 
 from medseg.datasets import decam, starfield
-from medseg.datasets._starfield.detector import MASK_FRACTION, make
+from medseg.datasets._starfield.detector import make
 from medseg.datasets._starfield.hits import _spread
 from medseg.datasets._starfield.light import FULL_WELL, Seeing, _add_star
 from medseg.errors import InputError, UsageError
@@ -33,7 +33,10 @@ def test_an_exposure_depends_on_seed_and_index_alone(made):
 
 def test_the_mask_is_where_hits_left_three_standard_deviations(made):
     for one in made:
-        np.testing.assert_array_equal(one.exposure.mask, one.deposit >= MASK_FRACTION * one.noise)
+        in_noise = one.deposit / one.noise
+        np.testing.assert_array_equal(one.exposure.mask, in_noise >= 3)
+        assert one.exposure.ignore[(in_noise >= 0.3) & (in_noise < 3)].all()
+        assert one.exposure.ignore[in_noise < 0.3].mean() < 0.01
         assert connected(one.exposure.mask, np.ones((3, 3)))[1] >= 3
 
 

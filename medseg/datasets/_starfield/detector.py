@@ -10,6 +10,7 @@ from medseg.volumes.exposure import Exposure
 
 READ_NOISE = 7.0  # electrons
 MASK_FRACTION = 3.0  # a hit is where cosmic rays leave this many standard deviations of the sky
+RIM_FRACTION = 0.3  # from here up to that, a pixel is the rim of a hit: neither call would be wrong
 SATURATED = 0.95  # of the full well
 BAD_SHARE = 5e-4  # of all pixels
 
@@ -44,10 +45,11 @@ def make(seed: int, index: int, size: int) -> Made:
     saturated = electrons >= SATURATED * FULL_WELL
     electrons = np.minimum(electrons, FULL_WELL) + rng.normal(0, READ_NOISE, electrons.shape)
     bad = _bad_pixels(rng, electrons, sky)
+    mask, rim = deposit >= MASK_FRACTION * noise, deposit >= RIM_FRACTION * noise
     exposure = Exposure(
         image=electrons.astype(np.float32),
-        mask=deposit >= MASK_FRACTION * noise,
-        ignore=saturated | bad,
+        mask=mask,
+        ignore=saturated | bad | (rim & ~mask),
         sky=sky,
     )
     return Made(exposure, deposit, noise, seeing.fwhm_pixels)
