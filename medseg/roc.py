@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medseg.case import Case
 from medseg.datasets.decam import COSMIC_RAY_CODE, survey
 from medseg.errors import InputError, MedsegError, UsageError
@@ -13,7 +15,7 @@ from medseg.inference.exposures import limits_of, score_exposure
 from medseg.inference.predict import PredictSettings, cases_of, model_folder_of, pick_device
 from medseg.jobs import Outcome, Progress, run_each, silent
 from medseg.metrics import RocCounts
-from medseg.model import read_model
+from medseg.model import LoadedModel, read_model
 from medseg.volumes.exposure import exposure_of
 
 STUDY_FPR = 1e-4  # 0.01 %, of the DeCAM study
@@ -64,15 +66,7 @@ def roc(
     counts = RocCounts()
 
     def score(case: Case) -> dict[str, Any]:
-        start, exposure = time.perf_counter(), exposure_of(case)
-        if exposure.mask is None:
-            raise InputError(_image(case), "an exposure with a mask of cosmic rays", "none")
-        scores = score_exposure(
-            loaded, exposure, batch_size=settings.batch_size, device=device,
-            precision=settings.precision,
-        )  # fmt: skip
-        counts.add(scores, exposure.mask, exposure.ignore)
-        return {"status": "done", "seconds": round(time.perf_counter() - start, 3)}
+        return _score(loaded, case, counts, settings, device)
 
     entries: list[dict[str, Any]] = []
     progress("Scoring", 0, len(cases))
@@ -81,15 +75,12 @@ def roc(
             outcome.unwrap()
         entries.append(_entry(outcome))
         progress("Scoring", len(entries), len(cases), outcome.item.case_id)
-    facts = {
-        "model": {
-            "folder": str(folder.resolve()),
-            "card_sha256": sha256(folder / "model.json"),
-            "network": str(loaded.spec.network["_target_"]),
-        },
-        "device": str(device),
-        "cases": entries,
+    card = {
+        "folder": str(folder.resolve()),
+        "card_sha256": sha256(folder / "model.json"),
+        "network": str(loaded.spec.network["_target_"]),
     }
+    facts = {"model": card, "device": str(device), "cases": entries}
     return write_roc(counts, output, fpr, facts)
 
 
@@ -99,6 +90,25 @@ def _cases(source: Path, code: int) -> list[Case]:
     found = survey(source, code=code)
     every = [case for cases in found.splits.values() for case in cases] + list(found.rest)
     return list({case.case_id: case for case in every}.values())
+
+
+def _score(
+    loaded: LoadedModel,
+    case: Case,
+    counts: RocCounts,
+    settings: PredictSettings,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Score one exposure and add its pixels to the counts."""
+    start, exposure = time.perf_counter(), exposure_of(case)
+    if exposure.mask is None:
+        raise InputError(_image(case), "an exposure with a mask of cosmic rays", "none")
+    scores = score_exposure(
+        loaded, exposure, batch_size=settings.batch_size, device=device,
+        precision=settings.precision,
+    )  # fmt: skip
+    counts.add(scores, exposure.mask, exposure.ignore)
+    return {"status": "done", "seconds": round(time.perf_counter() - start, 3)}
 
 
 def _image(case: Case) -> Path:
