@@ -14,8 +14,8 @@ false-positive rate (FPR) of 0.01 %, pixels to ignore left out.
   at many values of ``sigclip``, and a pixel's score is the highest value at which it is still
   found. ``objlim``, which spares stars, and ``sigfrac``, which lets hits grow, are chosen from a
   few pairs by the figure on the validation exposures, never on those of the table. It is told the
-  read noise, the gain (1) and the level of saturation; no way is told which pixels are ignored.
-  Its time in the table is that of all these runs;
+  read noise, the gain (1) and which pixels are saturated or bad, which no other way is. Its time
+  in the table is that of all these runs;
 * network: logits of the trained model, whole exposures by overlapping windows.
 """
 
@@ -31,55 +31,57 @@ from scipy.ndimage import median_filter
 
 from medseg.config import train
 from medseg.datasets import starfield
-from medseg.datasets._starfield.detector import READ_NOISE
+from medseg.datasets._starfield.detector import READ_NOISE, Made, make
 from medseg.inference.exposures import score_exposure
 from medseg.inference.predict import model_folder_of, pick_device
 from medseg.metrics import tpr_at_fpr
 from medseg.model import read_model
-from medseg.volumes.exposure import Exposure
 
 FPR = 1e-4
 SIGCLIPS = np.geomspace(1.5, 400, 32)
 OBJLIMS, SIGFRACS = (2.0, 5.0), (0.3, 0.5, 1.0)
 SATURATION = 57_000.0
 Scores = NDArray[np.float32]
-Method = Callable[[Exposure], Scores]
+Method = Callable[[Made], Scores]
 
 
-def threshold(exposure: Exposure) -> Scores:
+def threshold(one: Made) -> Scores:
     """What a pixel stands above the sky, in standard deviations of its noise."""
+    exposure = one.exposure
     signal: Scores = (exposure.image - np.float32(exposure.sky)) / np.float32(exposure.noise)
     return signal
 
 
-def laplacian(exposure: Exposure) -> Scores:
+def laplacian(one: Made) -> Scores:
     """Signal-to-noise of the positive Laplacian, as L.A.Cosmic's first step has it."""
-    fine = np.repeat(np.repeat(exposure.image.astype(np.float64), 2, 0), 2, 1)
+    image = one.exposure.image
+    fine = np.repeat(np.repeat(image.astype(np.float64), 2, 0), 2, 1)
     padded = np.pad(fine, 1, mode="edge")
     around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
     positive = np.maximum(fine - around / 4, 0)
-    height, width = exposure.image.shape
+    height, width = image.shape
     coarse = positive.reshape(height, 2, width, 2).mean(axis=(1, 3))
-    light = np.maximum(median_filter(exposure.image, 5), 0)
+    light = np.maximum(median_filter(image, 5), 0)
     ratio = coarse / (2 * np.sqrt(light + READ_NOISE**2))
     return np.asarray(ratio - median_filter(ratio, 5), dtype=np.float32)
 
 
-def lacosmic(exposure: Exposure, objlim: float, sigfrac: float) -> Scores:
+def lacosmic(one: Made, objlim: float, sigfrac: float) -> Scores:
     """The highest ``sigclip`` at which L.A.Cosmic still finds a pixel, 0 where none does."""
     from astroscrappy import detect_cosmics
 
-    scores = np.zeros(exposure.image.shape, dtype=np.float32)
+    image = one.exposure.image
+    scores = np.zeros(image.shape, dtype=np.float32)
     for sigclip in SIGCLIPS:
         found, _ = detect_cosmics(
-            exposure.image, sigclip=float(sigclip), sigfrac=sigfrac, objlim=objlim, gain=1.0,
-            readnoise=READ_NOISE, satlevel=SATURATION, niter=4,
+            image, inmask=one.unusable, sigclip=float(sigclip), sigfrac=sigfrac, objlim=objlim,
+            gain=1.0, readnoise=READ_NOISE, satlevel=SATURATION, niter=4,
         )  # fmt: skip
         scores[found] = sigclip
     return scores
 
 
-def best_lacosmic(exposures: Sequence[Exposure]) -> tuple[str, Method]:
+def best_lacosmic(exposures: Sequence[Made]) -> tuple[str, Method]:
     """L.A.Cosmic with the pair of settings that does best on these exposures."""
     figures = {
         pair: figure(exposures, lambda one, pair=pair: lacosmic(one, *pair))  # type: ignore[misc]
@@ -94,21 +96,21 @@ def network(folder: Path) -> Method:
     """Logits of a trained model."""
     model, device = read_model(model_folder_of(folder)), pick_device("auto")
     model.network.to(device)
-    return lambda exposure: score_exposure(model, exposure, device=device)
+    return lambda one: score_exposure(model, one.exposure, device=device)
 
 
-def figure(exposures: Sequence[Exposure], method: Method, fpr: float = FPR) -> float:
+def figure(exposures: Sequence[Made], method: Method, fpr: float = FPR) -> float:
     """TPR at the FPR over all pixels of some exposures."""
-    scores = np.stack([method(exposure) for exposure in exposures])
-    label = np.stack([exposure.mask for exposure in exposures if exposure.mask is not None])
-    ignore = np.stack([exposure.ignore for exposure in exposures])
+    scores = np.stack([method(one) for one in exposures])
+    label = np.stack([one.exposure.mask for one in exposures if one.exposure.mask is not None])
+    ignore = np.stack([one.exposure.ignore for one in exposures])
     return tpr_at_fpr(scores, label, fpr, ignore=ignore)
 
 
-def made(split: str, number: int, seed: int) -> list[Exposure]:
+def made(split: str, number: int, seed: int) -> list[Made]:
     """Exposures of a split of the star field, without writing them."""
     first = starfield.FIRST_INDEX[split]
-    return [starfield.make_exposure(seed, first + index) for index in range(number)]
+    return [make(seed, first + index, starfield.SIZE) for index in range(number)]
 
 
 def trained(folder: Path, exposures: int, epochs: int, batch_size: int, seed: int) -> Path:
@@ -144,8 +146,8 @@ def main(argv: list[str] | None = None) -> None:
     methods[name] = chosen
     if run is not None:
         methods["network"] = network(run)
-    pixels = sum(exposure.image.size for exposure in test)
-    hits = sum(int(exposure.mask.sum()) for exposure in test if exposure.mask is not None)
+    pixels = sum(one.exposure.image.size for one in test)
+    hits = sum(int(one.exposure.mask.sum()) for one in test if one.exposure.mask is not None)
     print(f"{len(test)} exposures, {pixels} pixels, {hits} of them cosmic rays")
     print(f"{'':40} TPR at FPR 0.01 %  seconds per exposure")
     for name, method in methods.items():

@@ -21,12 +21,14 @@ class Made:
 
     Attributes:
         exposure: Image in electrons, mask, pixels to ignore, sky level.
+        unusable: Pixels that are saturated or known to be bad, bool (H, W).
         deposit: Electrons from cosmic rays, float64 (H, W).
         noise: Standard deviation of the empty sky, in electrons.
         fwhm_pixels: Seeing.
     """
 
     exposure: Exposure
+    unusable: np.ndarray
     deposit: np.ndarray
     noise: float
     fwhm_pixels: float
@@ -44,15 +46,15 @@ def make(seed: int, index: int, size: int) -> Made:
     _bleed(electrons)
     saturated = electrons >= SATURATED * FULL_WELL
     electrons = np.minimum(electrons, FULL_WELL) + rng.normal(0, READ_NOISE, electrons.shape)
-    bad = _bad_pixels(rng, electrons, sky)
+    unusable = saturated | _bad_pixels(rng, electrons, sky)
     mask, rim = deposit >= MASK_FRACTION * noise, deposit >= RIM_FRACTION * noise
     exposure = Exposure(
         image=electrons.astype(np.float32),
         mask=mask,
-        ignore=saturated | bad | (rim & ~mask),
+        ignore=unusable | (rim & ~mask),
         sky=sky,
     )
-    return Made(exposure, deposit, noise, seeing.fwhm_pixels)
+    return Made(exposure, unusable, deposit, noise, seeing.fwhm_pixels)
 
 
 def _bleed(electrons: np.ndarray) -> None:
