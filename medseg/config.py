@@ -184,7 +184,8 @@ def _fill_store(config: ConfigParser, workers: int, progress: Progress) -> None:
     build = config.get_parsed_content
     if build("preprocessing").sky is not None:
         return  # exposures are cut into tiles when they are read
-    cases = [*build("cases::train"), *build("cases::val")]
+    splits = [split for split in ("train", "val") if split in config["cases"]]
+    cases = [case for split in splits for case in build(f"cases::{split}")]
     open_store(cases, build("preprocessing"), build("labels"), workers=workers, progress=progress)
 
 

@@ -17,6 +17,9 @@ class Augmentation:
     of place is composed with the resizing into one warp, so that a slice is interpolated once.
 
     Attributes:
+        turn_and_flip_probability: How often a slice is turned by a random number of quarter turns
+            and mirrored along a random axis, as the original TransUNet does, instead of all other
+            changes of place.
         flip_axes: Input axes that are mirrored half the time: 0 is left-right, 1 front-back.
             None by default, since the abdomen is not symmetric.
         rotation_degrees: Largest rotation to either side.
@@ -38,6 +41,7 @@ class Augmentation:
         UsageError: If the numbers do not make sense.
     """
 
+    turn_and_flip_probability: float = 0.0
     flip_axes: tuple[int, ...] = ()
     rotation_degrees: float = 20.0
     scale: tuple[float, float] = (0.85, 1.2)
@@ -63,7 +67,8 @@ class Augmentation:
             pair = getattr(self, name)
             if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
                 raise UsageError(f"{name} must be two positive numbers, lower first, got {pair}")
-        for name in ("spatial_probability", "elastic_probability", "intensity_probability"):
+        for part in ("turn_and_flip", "spatial", "elastic", "intensity"):
+            name = f"{part}_probability"
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         if self.elastic_points < 2:
@@ -74,23 +79,37 @@ def draw_matrix(
     augmentation: Augmentation, rng: np.random.Generator, image_size: tuple[int, int]
 ) -> np.ndarray:
     """Draw an affine from pixel (h, w) of the varied input to that of the plain one, (3, 3)."""
+    centre = (np.asarray(image_size, dtype=float) - 1) / 2
+    share = augmentation.turn_and_flip_probability
+    if share and rng.random() < share:
+        return _about(centre, np.linalg.inv(_turn_and_flip(rng)), np.zeros(2))
     flips = [
         -1.0 if axis in augmentation.flip_axes and rng.random() < 0.5 else 1.0 for axis in (0, 1)
     ]
     forward = np.diag(flips)
     shift = np.zeros(2)
-    size = np.asarray(image_size, dtype=float)
     if rng.random() < augmentation.spatial_probability:
         angle = np.deg2rad(augmentation.rotation_degrees) * rng.uniform(-1, 1)
         shear = np.tan(np.deg2rad(augmentation.shear_degrees) * rng.uniform(-1, 1))
         magnify = np.exp(rng.uniform(*np.log(augmentation.scale)))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         forward = magnify * turn @ np.array([[1.0, shear], [0.0, 1.0]]) @ forward
-        shift = augmentation.translate * rng.uniform(-1, 1, size=2) * size
-    centre = (size - 1) / 2
+        shift = augmentation.translate * rng.uniform(-1, 1, size=2) * image_size
+    return _about(centre, np.linalg.inv(forward), shift)
+
+
+def _turn_and_flip(rng: np.random.Generator) -> np.ndarray:
+    """Quarter turns, then a mirroring, both at random, (2, 2) of whole numbers."""
+    turn = np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), int(rng.integers(4)))
+    flip = np.diag([-1.0, 1.0]) if rng.random() < 0.5 else np.diag([1.0, -1.0])
+    return np.asarray(flip @ turn)
+
+
+def _about(centre: np.ndarray, back: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """The matrix, (3, 3), that does ``back`` about the centre after undoing ``shift``."""
     matrix = np.eye(3)
-    matrix[:2, :2] = np.linalg.inv(forward)
-    matrix[:2, 2] = centre - matrix[:2, :2] @ (centre + shift)
+    matrix[:2, :2] = back
+    matrix[:2, 2] = centre - back @ (centre + shift)
     return matrix
 
 

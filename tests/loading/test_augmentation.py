@@ -170,3 +170,25 @@ def test_the_same_numbers_give_the_same_change(seed, size):
 def test_senseless_numbers_are_refused(arguments):
     with pytest.raises(UsageError):
         Augmentation(**arguments)
+
+
+def test_turned_and_mirrored_slices_are_those_of_numpy_and_all_occur():
+    plane = np.arange(36, dtype=np.float32).reshape(6, 6)
+    wanted = {
+        np.flip(np.rot90(plane, turns), axis).tobytes() for turns in range(4) for axis in (0, 1)
+    }
+    found = {
+        Warp(drawn(seed, (6, 6), turn_and_flip_probability=1.0)[:2], None, (6, 6))
+        .linear(plane)
+        .tobytes()
+        for seed in range(60)
+    }
+    assert found == wanted
+
+
+def test_turning_and_mirroring_takes_the_place_of_the_other_changes():
+    matrices = [
+        drawn(seed, turn_and_flip_probability=0.5, rotation_degrees=20.0) for seed in range(400)
+    ]
+    whole = [np.allclose(m[:2, :2], np.rint(m[:2, :2])) for m in matrices]
+    assert 160 < sum(whole) < 240

@@ -11,7 +11,7 @@ EMBEDDINGS = "transformer.embeddings"
 RULES = (
     (r"backbone\.root\.0\.", rf"{ROOT}.root.conv."),
     (r"backbone\.root\.1\.", rf"{ROOT}.root.gn."),
-    (r"encoder\.patch_embed\.", rf"{EMBEDDINGS}.patch_embeddings."),
+    (r"encoder\.patch_embed\.proj\.", rf"{EMBEDDINGS}.patch_embeddings."),
     (r"encoder\.pos_embed", rf"{EMBEDDINGS}.position_embeddings"),
     (r"encoder\.blocks\.(\d+)\.norm1\.", r"transformer.encoder.layer.\1.attention_norm."),
     (r"encoder\.blocks\.(\d+)\.norm2\.", r"transformer.encoder.layer.\1.ffn_norm."),

@@ -1,32 +1,48 @@
-"""Images and position embeddings whose size is not that of the grid of tokens."""
+"""Images and position embeddings whose size is not that of the grid of tokens; 2D and 3D."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+Grid = tuple[int, ...]
+
 
 def pad_to_multiple(image: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Add zeros at the bottom and right until both sides are multiples; (B, C, H, W) in and out."""
-    height, width = image.shape[-2:]
-    if height % multiple == 0 and width % multiple == 0:
+    """Add zeros at the end of each axis until all are multiples; (B, C, *spatial) in and out."""
+    missing = [-size % multiple for size in image.shape[2:]]
+    if not any(missing):
         return image
-    return F.pad(image, (0, -width % multiple, 0, -height % multiple))
+    return F.pad(image, [pad for size in reversed(missing) for pad in (0, size)])
+
+
+def crop(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Take what was padded off again: the first voxels along each axis of (B, C, *spatial)."""
+    for axis, length in enumerate(size, start=2):
+        image = image.narrow(axis, 0, length)
+    return image
 
 
 def resize_positions(
-    positions: torch.Tensor, grid: tuple[int, int], new_grid: tuple[int, int]
+    positions: torch.Tensor, grid: Sequence[int], new_grid: Sequence[int]
 ) -> torch.Tensor:
-    """Position embeddings of one grid of tokens, brought to another bilinearly.
+    """Position embeddings of one grid of tokens, brought to another linearly, corners aligned.
 
     Args:
-        positions: Shape (1, h·w, C), row after row, without a class token.
-        grid: Rows h and columns w they were made for.
-        new_grid: Rows and columns wanted.
+        positions: Shape (1, N, C), row after row, without a class token.
+        grid: Tokens along each axis that they were made for.
+        new_grid: Tokens along each axis that are wanted.
 
     Returns:
-        Shape (1, new h · new w, C); ``positions`` itself if the grids are the same.
+        Shape (1, N', C); ``positions`` itself if the grids are the same.
+
+    Source:
+        As the original TransUNet resizes those of a published ViT:
+        ``scipy.ndimage.zoom(order=1)``.
     """
-    if grid == new_grid:
+    if tuple(grid) == tuple(new_grid):
         return positions
-    image = positions.transpose(1, 2).reshape(1, -1, *grid)  # (1, C, h, w)
-    image = F.interpolate(image, size=new_grid, mode="bilinear", align_corners=False)
+    image = positions.transpose(1, 2).reshape(1, -1, *grid)  # (1, C, *grid)
+    image = F.interpolate(image, tuple(new_grid), mode=LINEAR[len(grid)], align_corners=True)
     return image.flatten(2).transpose(1, 2)

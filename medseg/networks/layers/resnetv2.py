@@ -47,6 +47,18 @@ class StdConv2d(nn.Conv2d):
         return F.conv2d(image, weight, stride=self.stride, padding=self.padding)
 
 
+class ChannelNorm(nn.GroupNorm):
+    """Group norm of one group per channel that takes an image of one pixel too.
+
+    PyTorch refuses that one where it comes alone; its one pixel is its own mean, and the bias is
+    what remains, as in a batch of several.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise; shape (B, C, H, W) in and out."""
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class ResidualUnit(nn.Module):
     """Bottleneck of three standardised convolutions, each followed by a group norm.
 
@@ -68,7 +80,7 @@ class ResidualUnit(nn.Module):
         self.projects = stride != 1 or in_channels != out_channels
         if self.projects:
             self.downsample = StdConv2d(in_channels, out_channels, kernel_size=1, stride=stride)
-            self.gn_proj = nn.GroupNorm(out_channels, out_channels)  # as published, eps 1e-5
+            self.gn_proj = ChannelNorm(out_channels, out_channels)  # as published, eps 1e-5
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add what the bottleneck finds; shape (B, C, H, W) to (B, 4 width, H', W')."""
@@ -87,6 +99,7 @@ class ResNetV2(nn.Module):
         block_units: Residual units in each of the three blocks; (3, 4, 9) is ResNet-50 without
             its last block.
         width_factor: Multiplies the widths; at 1 the blocks give 256, 512, 1024 channels.
+        out_stride: 16, or 8 to leave out the last block's step.
 
     Attributes:
         out_channels: Channels of the features.
@@ -103,6 +116,7 @@ class ResNetV2(nn.Module):
         block_units: Sequence[int] = (3, 4, 9),
         *,
         width_factor: float = 1.0,
+        out_stride: int = 16,
     ) -> None:
         super().__init__()
         width = int(64 * width_factor)
@@ -112,7 +126,7 @@ class ResNetV2(nn.Module):
         self.pool = nn.MaxPool2d(3, stride=2)
         self.block1 = _block(width, width, block_units[0], stride=1)
         self.block2 = _block(4 * width, 2 * width, block_units[1], stride=2)
-        self.block3 = _block(8 * width, 4 * width, block_units[2], stride=2)
+        self.block3 = _block(8 * width, 4 * width, block_units[2], stride=out_stride // 8)
         self.out_channels = 16 * width
         self.skip_channels = (8 * width, 4 * width, width)
 
@@ -123,8 +137,9 @@ class ResNetV2(nn.Module):
             image: Shape (B, C, H, W), with H and W multiples of 16.
 
         Returns:
-            Features of shape (B, ``out_channels``, H/16, W/16), and skips of sizes H/8, H/4 and
-            H/2. The skip at 1/4 has a last row and column of zeros, since the pool is unpadded.
+            Features of shape (B, ``out_channels``, H/16, W/16), or H/8, W/8 at that stride, and
+            skips of sizes H/8, H/4 and H/2. The skip at 1/4 has a last row and column of zeros,
+            since the pool is unpadded.
         """
         half = self.root(image)
         quarter = self.block1(self.pool(half))

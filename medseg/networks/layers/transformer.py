@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-EPS = 1e-6  # of every layer norm
+EPS = 1e-6  # of every layer norm, unless told otherwise
 
 
 class Attention(nn.Module):
@@ -13,6 +13,7 @@ class Attention(nn.Module):
     Args:
         channels: Width C of a token; a multiple of ``num_heads``.
         num_heads: Attention heads M; each has width C / M.
+        dropout: Share of attention weights dropped, in training only.
 
     Attributes:
         fused: Whether to attend in one fused step, which never holds the weights. Set it to
@@ -24,7 +25,7 @@ class Attention(nn.Module):
         Dosovitskiy et al., Vision Transformer, arXiv:2010.11929.
     """
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         if channels % num_heads:
             raise ValueError(f"channels ({channels}) must be a multiple of num_heads ({num_heads})")
@@ -33,16 +34,27 @@ class Attention(nn.Module):
         self.fused = True
         self.qkv = nn.Linear(channels, 3 * channels)
         self.attend = nn.Softmax(dim=-1)
+        self.drop = nn.Dropout(dropout)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Let every token attend to all; shape (B, N, C) in and out."""
+    def forward(self, tokens: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Let every token attend to all.
+
+        Args:
+            tokens: Shape (B, N, C).
+            bias: Added to the scaled products before the softmax, shape (1, M, N, N).
+
+        Returns:
+            Shape (B, N, C).
+        """
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, M, C/M)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, M, N, C/M)
         if self.fused:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            share = self.drop.p if self.training else 0.0
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=share)
         else:
-            mixed = self.attend(q @ k.transpose(-2, -1) * self.scale) @ v
+            products = q @ k.transpose(-2, -1) * self.scale
+            mixed = self.drop(self.attend(products if bias is None else products + bias)) @ v
         out: torch.Tensor = self.proj(mixed.transpose(1, 2).flatten(2))  # (B, N, C)
         return out
 
@@ -76,24 +88,33 @@ class Block(nn.Module):
         channels: Width C of a token.
         num_heads: Attention heads.
         mlp_dim: Width inside the MLP.
-        dropout: Share of numbers dropped in the MLP in training; attention drops none.
+        dropout: Share of numbers dropped in the MLP in training.
+        attention_dropout: Share of attention weights dropped in training.
+        norm_eps: Added to the variance by both layer norms.
     """
 
     def __init__(
-        self, channels: int, num_heads: int, *, mlp_dim: int, dropout: float = 0.0
+        self,
+        channels: int,
+        num_heads: int,
+        *,
+        mlp_dim: int,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        norm_eps: float = EPS,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=EPS)
-        self.attn = Attention(channels, num_heads)
-        self.norm2 = nn.LayerNorm(channels, eps=EPS)
+        self.norm1 = nn.LayerNorm(channels, eps=norm_eps)
+        self.attn = Attention(channels, num_heads, dropout=attention_dropout)
+        self.norm2 = nn.LayerNorm(channels, eps=norm_eps)
         self.mlp = Mlp(channels, mlp_dim, dropout=dropout)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Pass tokens through; shape (B, N, C) in and out."""
-        tokens = tokens + self.attn(self.norm1(tokens))
+    def forward(self, tokens: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Pass tokens through; shape (B, N, C) in and out, ``bias`` as in :class:`Attention`."""
+        tokens = tokens + self.attn(self.norm1(tokens), bias)
         out: torch.Tensor = tokens + self.mlp(self.norm2(tokens))
         return out

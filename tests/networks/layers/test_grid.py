@@ -1,6 +1,9 @@
+import numpy as np
+import pytest
+import scipy.ndimage
 import torch
 
-from medseg.networks.layers.grid import pad_to_multiple, resize_positions
+from medseg.networks.layers.grid import crop, pad_to_multiple, resize_positions
 
 
 def test_padding_adds_zeros_at_bottom_and_right_only():
@@ -25,8 +28,18 @@ def test_a_grid_of_the_same_count_and_another_shape_is_resized():
     assert not torch.equal(resize_positions(positions, (2, 3), (3, 2)), positions)
 
 
-def test_positions_that_grow_along_columns_still_do_after_resizing():
-    columns = torch.arange(4.0).expand(3, 4).reshape(1, 12, 1)
-    resized = resize_positions(columns, (3, 4), (5, 8)).view(5, 8)
-    expected = ((torch.arange(8.0) + 0.5) / 2 - 0.5).clamp(0, 3)  # pixel centres, edges held
-    torch.testing.assert_close(resized, expected.expand(5, 8))
+@pytest.mark.parametrize(
+    ("grid", "new_grid"), [((3, 4), (5, 8)), ((4, 4), (2, 7)), ((2, 3, 2), (3, 3, 5))]
+)
+def test_positions_are_resized_as_scipy_zooms_them(grid, new_grid):
+    positions = np.random.default_rng(0).random((*grid, 2))
+    zoom = (*(new / old for new, old in zip(new_grid, grid, strict=True)), 1)
+    expected = scipy.ndimage.zoom(positions, zoom, order=1)
+    flat = torch.from_numpy(positions).flatten(0, -2)[None]
+    resized = resize_positions(flat, grid, new_grid)
+    np.testing.assert_allclose(resized[0], expected.reshape(-1, 2), atol=1e-12)
+
+
+def test_cropping_takes_off_what_was_padded():
+    image = torch.randn(1, 2, 5, 7, 3)
+    assert torch.equal(crop(pad_to_multiple(image, 4), (5, 7, 3)), image)
