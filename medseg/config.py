@@ -226,6 +226,8 @@ def _begin(config: ConfigParser, out_dir: Path, *, resumed: bool) -> tuple[nn.Mo
 def _fill_store(config: ConfigParser, workers: int, progress: Progress) -> None:
     """Prepare all cases side by side and in sight; the loaders then find them in the store."""
     build = config.get_parsed_content
+    if build("preprocessing").sky is not None:
+        return  # exposures are cut into tiles when they are read
     splits = [split for split in ("train", "val") if split in config["cases"]]
     cases = [case for split in splits for case in build(f"cases::{split}")]
     open_store(cases, build("preprocessing"), build("labels"), workers=workers, progress=progress)

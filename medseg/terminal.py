@@ -206,11 +206,29 @@ def _grouped(title: str, found: Mapping[str, str]) -> Table:
     return table
 
 
+def show_roc(found: Mapping[str, Any], folder: Path) -> None:
+    """The true-positive rate under both conventions, and how many pixels it rests on."""
+    table = Table("ignored pixels", f"TPR at FPR {found['fpr']:g}", box=SIMPLE_HEAD, pad_edge=False)
+    for name, bounds in found["tpr"].items():
+        table.add_row(name.removeprefix("ignored_").replace("_", " "), _bounds(bounds))
+    console, counts = Console(stderr=True), found["counts"]
+    console.print(table)
+    pixels = ", ".join(f"{number} {name}" for name, number in counts.items())
+    console.print(f"{pixels} pixels; curve in {folder}", soft_wrap=True)
+
+
 def show_store(found: Mapping[str, Any]) -> None:
     """One line: where, how large, how much was freed."""
     freed = f", {found['freed_bytes'] / 1e9:.2f} GB freed" if found["freed_bytes"] else ""
     size = found["bytes"] / 1e9
     Console(stderr=True).print(f"{found['folder']}: {size:.2f} GB{freed}", soft_wrap=True)
+
+
+def _bounds(bounds: Mapping[str, float | None]) -> str:
+    low, high = bounds["lower"], bounds["upper"]
+    if low is None or high is None:
+        return "nothing to measure"
+    return f"{low:.4f}" if f"{low:.4f}" == f"{high:.4f}" else f"{low:.4f} to {high:.4f}"
 
 
 def _verdict(found: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from medseg.config import train
-from medseg.datasets import acdc, phantom, synapse
+from medseg.datasets import acdc, phantom, starfield, synapse
 from medseg.model import read_model
 from medseg.shipped import shipped
 from medseg.volumes import Volume, write_label_map, write_volume
@@ -76,11 +76,16 @@ def _write_hippocampus(root):
     (root / "splits.json").write_text(json.dumps(splits))
 
 
+def _write_decam(root):
+    starfield.write(root, counts={"train": 4, "val": 1, "test": 1}, size=48)
+
+
 WRITERS = {
     "phantom": _write_phantom,
     "synapse": _write_synapse,
     "acdc": _write_acdc,
     "hippocampus": _write_hippocampus,
+    "decam": _write_decam,
 }
 
 
@@ -91,9 +96,9 @@ def test_every_shipped_config_trains_on_its_published_layout(name, tmp_path, mon
     data, changes = tmp_path / "data", list(TINY)
     WRITERS[name.split("_")[0]](data)
     content = yaml.safe_load(shipped("configs")[name].read_text())
-    content["network"] |= TINY_TRANSUNET if name.endswith("transunet") else {}
+    content["network"] |= TINY_TRANSUNET if "transunet" in name else {}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
-    if not name.startswith(("synapse", "acdc")):
+    if not name.startswith(("synapse", "acdc", "decam")):
         changes += ["train_loader::batches_per_epoch=2"]
     run = train(tmp_path / "tiny.yaml", [*changes, f"data={data}", f"out_dir={tmp_path / 'run'}"])
     model = read_model(run / "model")

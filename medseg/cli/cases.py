@@ -1,4 +1,4 @@
-"""Verbs that act on files of cases: check, predict, evaluate, report."""
+"""Verbs that act on files of cases: check, predict, evaluate, roc, report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from medseg.cli.app import AsJson, Device, Overwrite, Quiet, Workers, app
 from medseg.errors import CasesFailedError, InputError
-from medseg.terminal import Bars, answer, say, show_check, show_results
+from medseg.terminal import Bars, answer, say, show_check, show_results, show_roc
 
 
 @app.command()
@@ -89,6 +89,35 @@ def evaluate(
     answer(results, as_json, show_results)
     failures = [(case["case_id"], case["error"]) for case in results["failures"]]
     _stop_if_failed(failures, len(results["cases"]) + len(failures))
+
+
+@app.command()
+def roc(
+    source: Annotated[Path, typer.Option("-i", "--input", help="Case list, or exposures.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the curve.")],
+    model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],
+    fpr: Annotated[float, typer.Option(help="False-positive rate; 1e-4 is 0.01 %.")] = 1e-4,
+    code: Annotated[int, typer.Option(help="What means cosmic ray in FITS quality maps.")] = 5,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows per forward pass.")] = 4,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Score a model for cosmic rays: the true-positive rate at a false-positive rate.
+
+    Example: `medseg roc -i runs/decam_transunet/cases/test.json -m runs/decam_transunet -o roc`
+    """
+    from medseg.inference.predict import PredictSettings
+    from medseg.roc import roc as run_roc
+
+    settings = PredictSettings(device=device, batch_size=batch_size)
+    with Bars(not no_progress) as bars:
+        found = run_roc(
+            source, output, model=model, fpr=fpr, code=code, settings=settings, progress=bars
+        )
+    answer(found, as_json, lambda plain: show_roc(plain, output))
+    failed = [case for case in found["cases"] if case["status"] != "done"]
+    _stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(found["cases"]))
 
 
 @app.command()

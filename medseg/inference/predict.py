@@ -12,6 +12,7 @@ import torch
 from medseg.case import Case, read_cases
 from medseg.errors import InputError, MedsegError, ResourceError, UsageError
 from medseg.files import sha256, write_json
+from medseg.inference.exposures import predict_exposure
 from medseg.inference.native import (
     paint_labels,
     resample_logits,
@@ -23,6 +24,7 @@ from medseg.jobs import Outcome, Progress, run_each, silent
 from medseg.loading.preprocessing import prepare_image
 from medseg.model import LoadedModel, read_model
 from medseg.volumes import Header, Volume, read_volume, stem_of, suffix_of, write_label_map
+from medseg.volumes.fits import FITS
 
 MANIFEST = "predictions.json"
 
@@ -35,7 +37,7 @@ class PredictSettings:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         batch_size: Slices per forward pass.
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        suffix: Format of the label maps.
+        suffix: Format of the label maps; those of FITS images are FITS.
         overwrite: Replace label maps that are there already.
     """
 
@@ -75,7 +77,7 @@ def predict(
     """
     settings = settings or PredictSettings()
     cases, output = cases_of(input), Path(output)
-    outputs = {case.case_id: output / f"{case.case_id}{settings.suffix}" for case in cases}
+    outputs = {case.case_id: output / f"{case.case_id}{_suffix(case, settings)}" for case in cases}
     _refuse_overwriting(outputs, settings)
     model_folder = model_folder_of(model)
     loaded = read_model(model_folder)
@@ -84,10 +86,12 @@ def predict(
 
     def predict_and_write(case: Case) -> dict[str, Any]:
         start = time.perf_counter()
-        label_map = predict_volume(
-            loaded, _read_image(case), batch_size=settings.batch_size, device=device,
-            precision=settings.precision,
-        )  # fmt: skip
+        run: dict[str, Any] = {"batch_size": settings.batch_size, "device": device}
+        run["precision"] = settings.precision
+        if loaded.spec.preprocessing.sky is not None:
+            label_map = predict_exposure(loaded, case, **run)
+        else:
+            label_map = predict_volume(loaded, _read_image(case), **run)
         write_label_map(outputs[case.case_id], label_map)
         return {"status": "done", "seconds": round(time.perf_counter() - start, 3)}
 
@@ -196,6 +200,12 @@ def _entry(outcome: Outcome[Case, dict[str, Any]], output: Path) -> dict[str, An
 def _lacks_memory(error: Exception) -> bool:
     kinds = (MemoryError, torch.cuda.OutOfMemoryError)
     return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+
+
+def _suffix(case: Case, settings: PredictSettings) -> str:
+    """FITS images have their masks as FITS: other formats would not keep their axes."""
+    fits = isinstance(case.image, Path) and suffix_of(case.image) in FITS
+    return ".fits" if fits else settings.suffix
 
 
 def _read_image(case: Case) -> Volume:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import InputError, UsageError
+from medseg.loading.sky import normalise
 from medseg.volumes import Volume, spacing_of
+from medseg.volumes.exposure import level_of, noise_of
 
 SAME_SPACING = 1e-4  # relative; below it a volume is not resampled
 LARGEST_VALUE = 65535  # in a label file
@@ -29,7 +31,10 @@ class Preprocessing:
             as a whole resamples nothing.
         window: Lowest and highest intensity (HU for CT), clipped and scaled to [0, 1].
         percentiles: The same with percentiles of the volume's own nonzero voxels, for images
-            without an absolute scale such as MRI. Exactly one of the two is given.
+            without an absolute scale such as MRI.
+        sky: The same for exposures of a telescope's camera, in standard deviations of the
+            background noise above the sky level, and compressed
+            (:func:`medseg.loading.sky.normalise`). Exactly one of the three is given.
 
     Raises:
         UsageError: If the numbers do not make sense.
@@ -38,14 +43,15 @@ class Preprocessing:
     spacing: tuple[float | None, float | None, float | None] | None = None
     window: tuple[float, float] | None = None
     percentiles: tuple[float, float] | None = None
+    sky: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if (self.window is None) == (self.percentiles is None):
+        if [self.window, self.percentiles, self.sky].count(None) != 2:
             raise UsageError(
-                "preprocessing: expected exactly one of window and percentiles, "
-                f"got window {self.window} and percentiles {self.percentiles}"
+                "preprocessing: expected exactly one of window, percentiles and sky, "
+                f"got window {self.window}, percentiles {self.percentiles} and sky {self.sky}"
             )
-        for name in ("window", "percentiles"):
+        for name in ("window", "percentiles", "sky"):
             object.__setattr__(self, name, _ordered_pair(name, getattr(self, name)))
         if self.percentiles and not (self.percentiles[0] >= 0 and self.percentiles[1] <= 100):
             raise UsageError(f"percentiles must lie in 0..100, got {self.percentiles}")
@@ -73,6 +79,10 @@ def prepare_image(volume: Volume, preprocessing: Preprocessing) -> Volume:
     from monai.transforms import ScaleIntensityRange
 
     array = volume.array.astype(np.float32)
+    if preprocessing.sky is not None:
+        level = level_of(array)
+        array = normalise(array, level, noise_of(array, level), preprocessing.sky)
+        return _onto_grid(Volume(array, volume.affine), preprocessing, "bilinear")
     low, high = preprocessing.window or _percentiles(array, preprocessing.percentiles)
     if low < high:
         array = ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)(array)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,9 +12,24 @@ from medseg.errors import UsageError
 from medseg.inference.slices import logits_of_slices
 from medseg.jobs import Progress, silent
 from medseg.loading.geometry import SliceGeometry
-from medseg.loading.store import StoredCase
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class ValidationCase(Protocol):
+    """What is asked of a case to validate on; stored cases and tiled exposures offer it."""
+
+    @property
+    def case_id(self) -> str:
+        """Its name."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """Slices or tiles, float32, shape (Z, H, W)."""
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """Class of every pixel, same shape; values that are no class are not scored."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +37,7 @@ class Validation:
     """What to validate on.
 
     Attributes:
-        cases: Stored cases with labels, none of which is trained on.
+        cases: Stored cases or tiled exposures with labels, none of which is trained on.
         labels: Organ → value; class k is the k-th organ.
         geometry: How slices become the network's input.
         batch_size: Slices per forward pass.
@@ -32,7 +48,7 @@ class Validation:
         UsageError: If there are no cases, or some without label.
     """
 
-    cases: Sequence[StoredCase]
+    cases: Sequence[ValidationCase]
     labels: Mapping[str, int]
     geometry: SliceGeometry
     batch_size: int = 16
@@ -48,7 +64,7 @@ class Validation:
             raise UsageError(f"validation: expected cases with labels, {bare[0]} has none")
 
     @property
-    def chosen(self) -> list[StoredCase]:
+    def chosen(self) -> list[ValidationCase]:
         """The cases that are looked at."""
         count = min(len(self.cases), self.max_cases or len(self.cases))
         places = np.linspace(0, len(self.cases) - 1, count).round().astype(int)

@@ -1,4 +1,4 @@
-"""Read volumes with their geometry: NIfTI, NRRD, MHA, NumPy and HDF5 arrays.
+"""Read volumes with their geometry: NIfTI, NRRD, MHA, FITS, NumPy and HDF5 arrays.
 
 Files without a geometry of their own (``.npz``, ``.npy``, ``.h5``; one axial slice or a stack of
 them with slices first) are given a spacing of 1 mm, and the slices become the last axis.
@@ -19,13 +19,14 @@ from nibabel.wrapstruct import WrapStructError
 
 from medseg.case import Source
 from medseg.errors import InputError
+from medseg.volumes.fits import FITS, read_fits
 from medseg.volumes.volume import Header, Volume
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 HDF5 = (".npy.h5", ".h5", ".hdf5")
 ARRAYS = (".npz", ".npy", *HDF5)
-SUFFIXES = NIFTI + ITK + ARRAYS
+SUFFIXES = NIFTI + ITK + FITS + ARRAYS
 Read = TypeVar("Read")
 NIFTI2_HEADER_BYTES = 540
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -102,6 +103,8 @@ def _read_one(path: Path, array_name: str) -> Volume:
         return _guarded(path, lambda: _read_nifti(path))
     if suffix in ITK:
         return _guarded(path, lambda: _read_itk(path))
+    if suffix in FITS:
+        return _guarded(path, lambda: read_fits(path))
     if suffix in ARRAYS:
         return _guarded(path, lambda: _read_array(path, suffix, array_name))
     raise InputError(path, f"a volume ({', '.join(SUFFIXES)})", f"{path.suffix or 'no suffix'}")

@@ -8,22 +8,31 @@ import SimpleITK as sitk
 
 from medseg.errors import UsageError
 from medseg.files import atomic_path
+from medseg.volumes.fits import write_fits
 from medseg.volumes.read import ITK, LPS_TO_RAS, NIFTI, suffix_of
 from medseg.volumes.volume import Volume
 
+WRITTEN_FITS = (".fits", ".fits.gz")
+
 
 def write_volume(path: str | Path, volume: Volume) -> None:
-    """Write a volume as NIfTI, NRRD or MHA, chosen by the suffix, whole or not at all.
+    """Write a volume as NIfTI, NRRD, MHA or FITS, chosen by the suffix, whole or not at all.
+
+    FITS keeps the pixels of one slice and no geometry: it is for masks of FITS exposures.
 
     Raises:
-        UsageError: If the suffix is none of a format that keeps geometry.
+        UsageError: If the suffix is none of these formats.
+        InputError: If FITS is asked for several slices, or astropy is missing.
     """
     suffix = suffix_of(path)
-    if suffix not in NIFTI + ITK:
-        raise UsageError(f"{path}: write volumes as {', '.join(NIFTI + ITK)}, not {suffix!r}")
+    known = (*NIFTI, *ITK, *WRITTEN_FITS)
+    if suffix not in known:
+        raise UsageError(f"{path}: write volumes as {', '.join(known)}, not {suffix!r}")
     with atomic_path(path) as temporary:
         if suffix in NIFTI:
             _write_nifti(temporary, volume)
+        elif suffix in WRITTEN_FITS:
+            write_fits(temporary, volume)
         else:
             _write_itk(temporary, volume)
 
