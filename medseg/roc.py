@@ -12,7 +12,8 @@ from medseg.errors import InputError, MedsegError, UsageError
 from medseg.evaluation.roc import write_roc
 from medseg.files import sha256
 from medseg.inference.exposures import limits_of, score_exposure
-from medseg.inference.predict import PredictSettings, cases_of, model_folder_of, pick_device
+from medseg.inference.inputs import cases_of
+from medseg.inference.predict import PredictSettings, model_folder_of, pick_device
 from medseg.jobs import Outcome, Progress, run_each, silent
 from medseg.metrics import RocCounts
 from medseg.model import LoadedModel, read_model

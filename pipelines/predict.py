@@ -8,13 +8,8 @@
 import argparse
 from pathlib import Path
 
-from medseg.inference.predict import (
-    PredictSettings,
-    cases_of,
-    model_folder_of,
-    pick_device,
-    predict_volume,
-)
+from medseg.inference.inputs import cases_of
+from medseg.inference.predict import Predictor, PredictSettings, model_folder_of
 from medseg.model import read_model
 from medseg.volumes import read_volume, write_label_map
 
@@ -27,12 +22,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("model", help="model folder or run folder")
     args = parser.parse_args(argv)
 
-    settings = PredictSettings()
     model = read_model(model_folder_of(args.model))
-    device = pick_device(settings.device)
-    model.network.to(device)
+    predictor = Predictor(model, PredictSettings(precision="auto"))
     for case in cases_of(args.input):
-        label_map = predict_volume(model, read_volume(case.image), device=device)
+        label_map = predictor(read_volume(case.image))
         write_label_map(args.output / f"{case.case_id}.nii.gz", label_map)  # change it here
         print(case.case_id)
 

@@ -41,6 +41,9 @@ def predict(
     model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices per forward pass.")] = 16,
+    precision: Annotated[
+        str, typer.Option(help="auto (quickest safe one), float32, bfloat16 or float16.")
+    ] = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     no_progress: Quiet = False,
@@ -52,9 +55,13 @@ def predict(
     from medseg.inference.predict import PredictSettings
     from medseg.inference.predict import predict as run_prediction
 
-    settings = PredictSettings(device=device, batch_size=batch_size, overwrite=overwrite)
+    settings = PredictSettings(
+        device=device, batch_size=batch_size, precision=precision, overwrite=overwrite
+    )
     with Bars(not no_progress) as bars:
         done = run_prediction(source, output, model=model, settings=settings, progress=bars)
+    if done["path"]:
+        say(f"Network run in {done['path']['precision']}: {done['path']['why']}")
     answer(done, as_json, lambda _: say(f"Label maps: {output}"))
     failed = [case for case in done["cases"] if case["status"] != "done"]
     _stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))

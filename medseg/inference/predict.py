@@ -1,29 +1,33 @@
 """Volumes in, label maps on their own grids out."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from medseg.case import Case, read_cases
+from medseg.case import Case
 from medseg.errors import InputError, MedsegError, ResourceError, UsageError
 from medseg.files import sha256, write_json
 from medseg.inference.exposures import predict_exposure
+from medseg.inference.inputs import cases_of
 from medseg.inference.native import (
     paint_labels,
     resample_logits,
     same_grid,
     turn_to_native,
 )
-from medseg.inference.slices import logits_of_slices, predict_slices
+from medseg.inference.path import Path as NetworkPath
+from medseg.inference.path import check_precision, choose_path
+from medseg.inference.slices import logits_of_slices, predict_slices, sample_inputs
 from medseg.jobs import Outcome, Progress, run_each, silent
 from medseg.loading.preprocessing import prepare_image
-from medseg.model import LoadedModel, read_model
-from medseg.volumes import Header, Volume, read_volume, stem_of, suffix_of, write_label_map
+from medseg.model import LoadedModel, ModelSpec, read_model
+from medseg.volumes import Header, Volume, read_volume, suffix_of, write_label_map
 from medseg.volumes.fits import FITS
 
 MANIFEST = "predictions.json"
@@ -36,14 +40,15 @@ class PredictSettings:
     Attributes:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         batch_size: Slices per forward pass.
-        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        precision: ``"auto"``, the quickest that is safe; ``"float32"``, ``"bfloat16"`` or, on
+            CUDA, ``"float16"``; see :func:`medseg.inference.path.choose_path`.
         suffix: Format of the label maps; those of FITS images are FITS.
         overwrite: Replace label maps that are there already.
     """
 
     device: str = "auto"
     batch_size: int = 16
-    precision: str = "float32"
+    precision: str = "auto"
     suffix: str = ".nii.gz"
     overwrite: bool = False
 
@@ -66,9 +71,9 @@ def predict(
         progress: Hears of every finished case.
 
     Returns:
-        What ``predictions.json`` in the folder holds: the organs' values, and per case its
-        label map, seconds and, if it failed, the error. One bad case never stops the others;
-        the error of an only case is raised.
+        What ``predictions.json`` in the folder holds: the organs' values, the path through the
+        network, and per case its label map, seconds and, if it failed, the error. One bad case
+        never stops the others; the error of an only case is raised.
 
     Raises:
         InputError: If there is nothing to predict, or the only case cannot be read.
@@ -81,17 +86,17 @@ def predict(
     _refuse_overwriting(outputs, settings)
     model_folder = model_folder_of(model)
     loaded = read_model(model_folder)
-    device = pick_device(settings.device)
-    loaded.network.to(device)
+    predictor = Predictor(loaded, settings)
 
     def predict_and_write(case: Case) -> dict[str, Any]:
         start = time.perf_counter()
-        run: dict[str, Any] = {"batch_size": settings.batch_size, "device": device}
-        run["precision"] = settings.precision
         if loaded.spec.preprocessing.sky is not None:
-            label_map = predict_exposure(loaded, case, **run)
+            label_map = predict_exposure(
+                loaded, case, batch_size=settings.batch_size, device=predictor.device,
+                precision=settings.precision,
+            )  # fmt: skip
         else:
-            label_map = predict_volume(loaded, _read_image(case), **run)
+            label_map = predictor(_read_image(case))
         write_label_map(outputs[case.case_id], label_map)
         return {"status": "done", "seconds": round(time.perf_counter() - start, 3)}
 
@@ -102,9 +107,47 @@ def predict(
             outcome.unwrap()
         entries.append(_entry(outcome, outputs[outcome.item.case_id]))
         progress("Predicting", len(entries), len(cases), outcome.item.case_id)
-    manifest = _manifest(loaded, model_folder, device, entries)
+    manifest = _manifest(predictor, model_folder, entries)
     write_json(output / MANIFEST, manifest)
     return manifest
+
+
+class Predictor:
+    """Predict one volume after the other, on the quickest safe path through the network.
+
+    Args:
+        model: Stays as it is, but that its network is moved to the device.
+        settings: How to run; ``suffix`` and ``overwrite`` do not matter here.
+
+    Attributes:
+        path: How the network is run, chosen on slices of the first volume; ``None`` before.
+
+    Raises:
+        UsageError: If device or precision are unknown or not there.
+    """
+
+    def __init__(self, model: LoadedModel, settings: PredictSettings | None = None) -> None:
+        self.model = model
+        self.settings = settings or PredictSettings()
+        self.device = pick_device(self.settings.device)
+        check_precision(self.settings.precision, self.device)
+        self.path: NetworkPath | None = None
+        model.network.to(self.device)
+
+    def __call__(self, volume: Volume) -> Volume:
+        """Label map of a volume on its own grid.
+
+        Raises:
+            ResourceError: If memory ran out.
+        """
+        run = {"batch_size": self.settings.batch_size, "device": self.device}
+        return _label_map(self.model.spec, volume, self._network_for, run)
+
+    def _network_for(self, images: np.ndarray) -> nn.Module:
+        if self.path is None:
+            sample = sample_inputs(images, self.model.spec.geometry, self.device)
+            self.path = choose_path(self.model.network, sample, self.settings.precision)
+        return self.path.network
 
 
 def predict_volume(
@@ -117,54 +160,14 @@ def predict_volume(
 ) -> Volume:
     """Label map of one volume on its own grid: same shape, affine and orientation.
 
+    The network is run as it is, under autocast if ``precision`` is not float32;
+    :class:`Predictor` is faster for whole volumes.
+
     Raises:
         ResourceError: If memory ran out.
     """
-    spec, native = model.spec, Header(volume.array.shape, volume.affine, volume.array.dtype)
-    prepared = prepare_image(volume, spec.preprocessing)
-    images = np.ascontiguousarray(prepared.array.transpose(2, 0, 1))  # (Z, X, Y)
-    run: dict[str, Any] = {"batch_size": batch_size, "device": device, "precision": precision}
-    try:
-        if same_grid(prepared.affine, prepared.array.shape, native):
-            classes = predict_slices(model.network, images, spec.geometry, **run)
-            on_native = turn_to_native(classes.transpose(1, 2, 0), native)
-        else:
-            batches = logits_of_slices(model.network, images, spec.geometry, **run)
-            logits = np.concatenate([part.half().cpu().numpy() for _, part in batches])
-            on_native = resample_logits(logits.transpose(1, 2, 3, 0), prepared.affine, native)
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
-            raise
-        raise ResourceError(f"out of memory on {device}; try a smaller --batch-size") from error
-    return paint_labels(on_native, dict(spec.labels), native)
-
-
-def cases_of(source: str | Path) -> list[Case]:
-    """The cases of a file, a folder of volumes or a case list.
-
-    Raises:
-        InputError: If there is none, or if two would be written under one name.
-    """
-    source = Path(source)
-    if source.suffix == ".json":
-        cases = read_cases(source)
-    elif source.is_dir():
-        files = [path for path in sorted(source.iterdir()) if _is_volume(path)]
-        cases = [Case(case_id=stem_of(path), image=path) for path in files]
-    else:
-        cases = [Case(case_id=stem_of(source), image=source)]
-        if not source.is_file():
-            raise InputError(source, "a volume, a folder of them or a case list", "no such file")
-    if not cases:
-        raise InputError(source, "at least one volume (.nii.gz, .nii, .nrrd, .mha)", "none")
-    names = [case.case_id for case in cases]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise InputError(source, "one volume per case id", f"several for {', '.join(doubles[:5])}")
-    climbing = [name for name in names if Path(name).name != name]
-    if climbing:
-        raise InputError(source, "case ids that are plain file names", repr(climbing[0]))
-    return cases
+    run = {"batch_size": batch_size, "device": device, "precision": precision}
+    return _label_map(model.spec, volume, lambda _: model.network, run)
 
 
 def model_folder_of(path: str | Path) -> Path:
@@ -188,6 +191,32 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {name!r}: there is no CUDA device here; use cpu or auto")
     return device
+
+
+def _label_map(
+    spec: ModelSpec,
+    volume: Volume,
+    network_for: Callable[[np.ndarray], nn.Module],
+    run: dict[str, Any],
+) -> Volume:
+    native = Header(volume.array.shape, volume.affine, volume.array.dtype)
+    prepared = prepare_image(volume, spec.preprocessing)
+    images = np.ascontiguousarray(prepared.array.transpose(2, 0, 1))  # (Z, X, Y)
+    try:
+        network = network_for(images)
+        if same_grid(prepared.affine, prepared.array.shape, native):
+            classes = predict_slices(network, images, spec.geometry, **run)
+            on_native = turn_to_native(classes.transpose(1, 2, 0), native)
+        else:
+            batches = logits_of_slices(network, images, spec.geometry, **run)
+            logits = np.concatenate([part.half().cpu().numpy() for _, part in batches])
+            on_native = resample_logits(logits.transpose(1, 2, 3, 0), prepared.affine, native)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        lacking = f"out of memory on {run['device']}; try a smaller --batch-size"
+        raise ResourceError(lacking) from error
+    return paint_labels(on_native, dict(spec.labels), native)
 
 
 def _entry(outcome: Outcome[Case, dict[str, Any]], output: Path) -> dict[str, Any]:
@@ -216,10 +245,6 @@ def _read_image(case: Case) -> Volume:
     return volume
 
 
-def _is_volume(path: Path) -> bool:
-    return path.is_file() and bool(suffix_of(path)) and not path.name.startswith(".")
-
-
 def _refuse_overwriting(outputs: Mapping[str, Path], settings: PredictSettings) -> None:
     there = [path for path in outputs.values() if path.exists()]
     if there and not settings.overwrite:
@@ -237,16 +262,16 @@ def _one_line(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _manifest(
-    loaded: LoadedModel, folder: Path, device: torch.device, entries: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _manifest(predictor: Predictor, folder: Path, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    spec, path = predictor.model.spec, predictor.path
     return {
-        "labels": dict(loaded.spec.labels),
+        "labels": dict(spec.labels),
         "model": {
             "folder": str(folder.resolve()),
             "card_sha256": sha256(folder / "model.json"),
-            "network": str(loaded.spec.network["_target_"]),
+            "network": str(spec.network["_target_"]),
         },
-        "device": str(device),
+        "device": str(predictor.device),
+        "path": path.to_plain() if path else None,
         "cases": entries,
     }

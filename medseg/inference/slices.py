@@ -1,6 +1,6 @@
 """Run a 2D network over the axial slices of a volume."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -45,12 +45,26 @@ def predict_slices(
         network, images, geometry, batch_size=batch_size, device=device, precision=precision
     )
     for start, logits in batches:
-        if logits.shape[1] == 1:
-            found = logits[:, 0] > 0
-        else:
-            found = logits.max(dim=1).indices  # far faster on a CPU than argmax(dim=1)
-        classes[start : start + len(logits)] = found.to(torch.uint8).cpu().numpy()
+        classes[start : start + len(logits)] = labels_of(logits).to(torch.uint8).cpu().numpy()
     return classes
+
+
+def labels_of(logits: torch.Tensor) -> torch.Tensor:
+    """Class of every pixel, shape (B, C, H, W) to (B, H, W); of one channel, whether it is > 0."""
+    if logits.shape[1] == 1:
+        return logits[:, 0] > 0
+    return logits.max(dim=1).indices  # far faster on a CPU than argmax(dim=1)
+
+
+def sample_inputs(
+    images: np.ndarray, geometry: SliceGeometry, device: str | torch.device, *, count: int = 4
+) -> torch.Tensor:
+    """What the network is fed for a few slices spread evenly, float32 (B, channels, H, W)."""
+    count = min(count, len(images))
+    middles = [(2 * part + 1) * len(images) // (2 * count) for part in range(count)]
+    to_input, _ = _sampling_grids(geometry, (images.shape[1], images.shape[2]))
+    batch = _stack(images, geometry, middles)
+    return _sample(batch.to(device), to_input.to(device), "zeros")
 
 
 def logits_of_slices(
@@ -78,7 +92,7 @@ def logits_of_slices(
         network.train(was_training)
 
 
-def _stack(images: np.ndarray, geometry: SliceGeometry, indices: range) -> torch.Tensor:
+def _stack(images: np.ndarray, geometry: SliceGeometry, indices: Sequence[int]) -> torch.Tensor:
     """Slices with their neighbours as channels, float32 (B, channels, X, Y)."""
     rows = [geometry.slice_indices(index, len(images)) for index in indices]
     return torch.from_numpy(np.asarray(images[np.asarray(rows)], dtype=np.float32))

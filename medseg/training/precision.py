@@ -1,15 +1,12 @@
 """Which number format to compute in, and the forward pass that does so."""
 
-import time
-
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from medseg.errors import UsageError
+from medseg.inference.path import bfloat16_pays
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WORTH_IT = 1.3  # a smaller gain than this is lost again in casting
 
 
 def pick_precision(precision: str, device: torch.device) -> str:
@@ -27,7 +24,7 @@ def pick_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return "bfloat16" if device.type == "cpu" and _bfloat16_pays() else "float32"
+    return "bfloat16" if device.type == "cpu" and bfloat16_pays() else "float32"
 
 
 class Forward:
@@ -52,18 +49,3 @@ class Forward:
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=mixed):
             logits: torch.Tensor = network(inputs)
         return logits.float()
-
-
-def _bfloat16_pays() -> bool:
-    return _seconds(torch.float32) > WORTH_IT * _seconds(torch.bfloat16)
-
-
-def _seconds(dtype: torch.dtype) -> float:
-    image, weight = torch.ones(2, 64, 48, 48, dtype=dtype), torch.ones(64, 64, 3, 3, dtype=dtype)
-    times = []
-    with torch.inference_mode():
-        for _ in range(4):
-            start = time.perf_counter()
-            F.conv2d(image, weight, padding=1)
-            times.append(time.perf_counter() - start)
-    return min(times)

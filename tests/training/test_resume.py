@@ -139,7 +139,7 @@ def test_a_lower_rate_set_for_the_resumed_part_is_used(tmp_path):
 
 def test_what_auto_precision_was_it_stays(tmp_path, monkeypatch):
     for bfloat16_pays, resume in ((True, False), (False, True)):
-        monkeypatch.setattr(precision, "_bfloat16_pays", lambda answer=bfloat16_pays: answer)
+        monkeypatch.setattr(precision, "bfloat16_pays", lambda answer=bfloat16_pays: answer)
         run = fit(tmp_path, max_epochs=1 + resume, precision="auto", resume=resume)
     assert read_checkpoint(run / "checkpoints" / "last.pt")["precision"] == "bfloat16"
 
