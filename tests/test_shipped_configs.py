@@ -12,10 +12,14 @@ from medseg.model import read_model
 from medseg.shipped import shipped
 from medseg.volumes import Volume, write_label_map, write_volume
 
-TINY_TRANSUNET = {
-    "hidden_size": 24, "mlp_dim": 24, "num_heads": 2, "num_layers": 1, "block_units": [1, 1, 1],
-    "width_factor": 0.125,
-}  # fmt: skip
+WIDTHS = {"hidden_size": 24, "mlp_dim": 24, "num_heads": 2, "num_layers": 1}
+CONV = {"block_units": [1, 1, 1], "width_factor": 0.125}
+TINY_NETWORKS = {
+    "TransUNet": WIDTHS | CONV,
+    "R50UNet": CONV,
+    "R50AttnUNet": CONV,
+    "Segmenter": WIDTHS,
+}
 TINY = [
     "image_size=[32,32]", "train_loader::batch_size=4", "settings::max_epochs=1",
     "settings::device=cpu", "settings::precision=float32",
@@ -96,15 +100,16 @@ def test_every_shipped_config_trains_on_its_published_layout(name, tmp_path, mon
     data, changes = tmp_path / "data", list(TINY)
     WRITERS[name.split("_")[0]](data)
     content = yaml.safe_load(shipped("configs")[name].read_text())
-    content["network"] |= TINY_TRANSUNET if "transunet" in name else {}
+    kind = content["network"]["_target_"].rpartition(".")[2]
+    content["network"] |= TINY_NETWORKS.get(kind, {})
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
-    if not name.startswith(("synapse", "acdc", "decam")):
+    if not name.startswith("decam"):
         changes += ["train_loader::batches_per_epoch=2"]
     run = train(tmp_path / "tiny.yaml", [*changes, f"data={data}", f"out_dir={tmp_path / 'run'}"])
     model = read_model(run / "model")
     trained_on, held_back = (model.provenance[f"{part}_cases"] for part in ("train", "val"))
     assert trained_on
-    assert held_back
+    assert held_back or content["validation"] is None
     assert not set(trained_on) & set(held_back)
     if name.startswith("acdc"):
         assert len(trained_on) == 2 * 70
@@ -112,3 +117,21 @@ def test_every_shipped_config_trains_on_its_published_layout(name, tmp_path, mon
     if name.startswith("synapse"):
         assert len(trained_on) + len(held_back) == 18
         assert model.spec.labels == synapse.labels("A")
+
+
+PHANTOM = [name for name in shipped("configs") if name.startswith("phantom")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PHANTOM)
+def test_every_network_trains_two_epochs_from_its_own_config(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSEG_STORE", str(tmp_path / "store"))
+    _write_phantom(tmp_path / "data")
+    changes = [f"data={tmp_path / 'data'}", f"out_dir={tmp_path / 'run'}"]
+    changes += ["settings::max_epochs=2", "train_loader::batches_per_epoch=2"]
+    run = train(name, [*changes, "train_loader::batch_size=4", "settings::device=cpu"])
+    rows = (run / "history.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2
+    losses = [float(row.split(",")[2]) for row in rows[1:]]
+    assert all(np.isfinite(losses))
+    assert read_model(run / "model").spec.labels == phantom.LABELS
