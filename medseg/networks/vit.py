@@ -212,7 +212,7 @@ class ViT(nn.Module):
         places = [
             added_positions(self.positions, table, channels=channels, **sizes) for table in tables
         ]
-        weight = self.norm.weight  # computed positions go where the weights are
+        weight = self.patch_embed.proj.weight  # of what patches become, in type and place
         return [None if p is None else p.to(weight) for p in places] * repeat, nothing
 
     def _tables(self, sizes: ViTSizes) -> nn.Parameter | nn.ParameterList | None:

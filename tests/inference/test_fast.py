@@ -1,0 +1,114 @@
+import copy
+
+import pytest
+import torch
+from monai.networks.nets import BasicUNet
+from torch import nn
+
+from medseg.inference.fast import prepare
+from medseg.networks.layers.resnetv2 import StdConv2d
+from medseg.networks.segmenter import Segmenter
+from medseg.networks.transunet import TransUNet
+from medseg.networks.unet_r50 import R50AttnUNet, R50UNet
+from medseg.networks.vnet import VNet
+
+WIDTHS = {"hidden_size": 32, "mlp_dim": 48, "num_heads": 2, "num_layers": 2}
+CONV = {"block_units": (1, 1, 1), "width_factor": 0.25}
+UP = {"decoder_channels": (16, 16, 8, 8, 8)}
+NETWORKS = {
+    "TransUNet": lambda: TransUNet(64, **WIDTHS, **CONV, **UP),
+    "ViT-CUP": lambda: TransUNet(64, variant="ViT-B_16", **WIDTHS, **UP),
+    "Segmenter": lambda: Segmenter(64, **WIDTHS),
+    "R50-U-Net": lambda: R50UNet(**CONV, **UP),
+    "R50-AttnUNet": lambda: R50AttnUNet(**CONV, **UP),
+    "V-Net": VNet,
+    "MONAI's U-Net": lambda: BasicUNet(2, 1, 9, norm="batch", features=(8, 8, 8, 16, 16, 8)),
+}
+
+
+def used(name):
+    """A network whose batch norms have seen something."""
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_prepared_copy_gives_the_same_logits(name):
+    network, images = used(name), torch.randn(2, 1, 64, 48)
+    with torch.inference_mode():
+        expected, found = network(images), prepare(network)(images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_network_itself_stays_as_it_is(name):
+    network = used(name).train()
+    before, structure = copy.deepcopy(network.state_dict()), str(network)
+    prepare(network, dtype=torch.bfloat16)
+    prepare(network)
+    assert network.training
+    assert str(network) == structure
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key]), key
+        assert value.is_contiguous(), key
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_in_bfloat16_the_logits_stay_close_and_come_out_as_float32(name, autocast):
+    network, images = used(name), torch.randn(2, 1, 64, 48)
+    with torch.inference_mode():
+        expected = network(images)
+        found = prepare(network, dtype=torch.bfloat16, autocast=autocast)(images)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().mean() < 0.1 * expected.abs().mean()
+
+
+def test_nothing_is_left_to_standardise_or_to_normalise_by_batch_in_transunet():
+    fast = prepare(used("TransUNet"))
+    kinds = {type(module) for module in fast.modules()}
+    assert StdConv2d not in kinds
+    assert nn.BatchNorm2d not in kinds
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_stems_of_one_and_of_several_channels(channels):
+    torch.manual_seed(0)
+    network = TransUNet(64, channels, **WIDTHS, **CONV, **UP).eval()
+    images = torch.randn(1, channels, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(prepare(network)(images), network(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_norm_that_is_used_twice_is_not_folded():
+    conv, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+    nn.init.constant_(norm.running_var, 4.0)
+    network = nn.Sequential(nn.Sequential(conv, norm), nn.Sequential(nn.Conv2d(1, 1, 1), norm))
+    images = torch.randn(1, 1, 4, 4)
+    with torch.inference_mode():
+        torch.testing.assert_close(prepare(network.eval())(images), network(images))
+
+
+def test_layers_with_hooks_are_copied_as_they_are():
+    network, seen = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval(), []
+    network[1].register_forward_hook(lambda *call: seen.append(call[2]))
+    with torch.inference_mode():
+        prepare(network)(torch.randn(1, 1, 5, 5))
+    assert len(seen) == 1
+
+
+def test_a_norm_after_an_activation_is_not_folded_into_the_convolution():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2)).eval()
+    nn.init.constant_(network[2].running_mean, 0.5)
+    images = torch.randn(1, 1, 5, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(prepare(network)(images), network(images))
