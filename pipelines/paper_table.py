@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from medseg.config import load_config, train
-from medseg.errors import CasesFailedError, MedsegError
+from medseg.errors import CasesFailedError, MedsegError, StoppedError
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.paper_table import Row, paper_table, row_name, to_csv, to_latex, to_markdown
 from medseg.files import read_json, write_text
@@ -36,6 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         name = row_name(load_config(config)["network"])
         try:
             rows.append(make_row(config, name, overrides, args.output / Path(config).stem))
+        except StoppedError as error:  # the user wants all of it to stop
+            print(error, file=sys.stderr)
+            return error.exit_code
         except MedsegError as error:
             failed.append(f"{config}: {error}")
             rows.append(Row(name, None))
