@@ -51,6 +51,8 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.slice_loading
 	$(BIN)/python -m benchmarks.phantom_threshold
+	$(BIN)/python -m benchmarks.forward
+	$(BIN)/python -m benchmarks.decam --exposures 8
 
 clean:
 	rm -rf $(VENV) demo build dist
