@@ -145,21 +145,12 @@ class Segmenter(nn.Module):
         super().__init__()
         _check_choices(num_classes, decoder, decoder_layers)
         self.in_channels = in_channels
+        stem = 3 if in_channels == 1 else in_channels
         self.encoder = ViT(
-            image_size,
-            3 if in_channels == 1 else in_channels,
-            num_classes=0,
-            variant=variant,
-            patch_size=patch_size,
-            hidden_size=hidden_size,
-            mlp_dim=mlp_dim,
-            num_heads=num_heads,
-            num_layers=num_layers,
-            positions=positions,
-            positions_at=positions_at,
-            dropout=dropout,
-            norm_eps=NORM_EPS,
-        )
+            image_size, stem, num_classes=0, variant=variant, patch_size=patch_size,
+            hidden_size=hidden_size, mlp_dim=mlp_dim, num_heads=num_heads, num_layers=num_layers,
+            positions=positions, positions_at=positions_at, dropout=dropout, norm_eps=NORM_EPS,
+        )  # fmt: skip
         if len(self.encoder.grid) != 2:
             raise UsageError(f"image_size must be one or two sides, got {image_size}")
         channels = len(self.encoder.norm.weight)

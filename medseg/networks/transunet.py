@@ -138,18 +138,12 @@ class TransUNet(nn.Module):
         positions_at: str | None = None,
     ) -> None:
         super().__init__()
-        given = {
-            "patch_size": patch_size,
-            "hidden_size": hidden_size,
-            "mlp_dim": mlp_dim,
-            "num_heads": num_heads,
-            "num_layers": num_layers,
-            "block_units": block_units,
-            "width_factor": width_factor,
-            "dropout": dropout,
+        sizes = pick_sizes(VARIANTS, variant, {
+            "patch_size": patch_size, "hidden_size": hidden_size, "mlp_dim": mlp_dim,
+            "num_heads": num_heads, "num_layers": num_layers, "block_units": block_units,
+            "width_factor": width_factor, "dropout": dropout,
             "decoder_channels": decoder_channels,
-        }
-        sizes = pick_sizes(VARIANTS, variant, given)
+        })  # fmt: skip
         _check_choices(in_channels, num_classes, num_skips, decoder)
         self.in_channels, self.multiple = in_channels, sizes.multiple
         self.num_skips = num_skips if sizes.hybrid and decoder == "CUP" else 0

@@ -117,41 +117,25 @@ class ViT(nn.Module):
         norm_eps: float = EPS,
     ) -> None:
         super().__init__()
-        given = {
-            "patch_size": patch_size,
-            "hidden_size": hidden_size,
-            "mlp_dim": mlp_dim,
-            "num_heads": num_heads,
-            "num_layers": num_layers,
-        }
-        sizes = pick_sizes(VARIANTS, variant, given)
+        sizes = pick_sizes(VARIANTS, variant, {
+            "patch_size": patch_size, "hidden_size": hidden_size, "mlp_dim": mlp_dim,
+            "num_heads": num_heads, "num_layers": num_layers,
+        })  # fmt: skip
         _check_counts(in_channels, num_classes, dropout, attention_dropout)
-        self.grid = grid_of(image_size, sizes.patch_size)
-        self.positions = positions
+        self.grid, self.positions = grid_of(image_size, sizes.patch_size), positions
         self.positions_at = positions_at or ("every_layer" if positions == "relative" else "stem")
         check_positions(positions, self.positions_at, sizes.hidden_size, len(self.grid))
         self.extra_tokens = int(class_token) + int(distillation_token)
-        width = sizes.hidden_size
-        self.patch_embed = PatchEmbed(
-            in_channels, width, patch_size=sizes.patch_size, axes=len(self.grid)
-        )
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
-        self.dist_token = nn.Parameter(torch.zeros(1, 1, width)) if distillation_token else None
+        width, axes = sizes.hidden_size, len(self.grid)
+        self.patch_embed = PatchEmbed(in_channels, width, patch_size=sizes.patch_size, axes=axes)
         self.drop = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(
-            Block(
-                width, sizes.num_heads, mlp_dim=sizes.mlp_dim, dropout=dropout,
-                attention_dropout=attention_dropout, norm_eps=norm_eps,
-            )
-            for _ in range(sizes.num_layers)
-        )  # fmt: skip
+        self.blocks = _blocks(sizes, dropout, attention_dropout, norm_eps)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.pos_embed = self._tables(sizes)
         self.head = _head(width, num_classes)
         self.head_dist = _head(width, num_classes) if distillation_token else None
-        for token in (self.cls_token, self.dist_token):
-            if token is not None:
-                nn.init.trunc_normal_(token, std=0.02)
+        self.cls_token = _token(width) if class_token else None
+        self.dist_token = _token(width) if distillation_token else None
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Classify; with a distillation token, the mean of both heads.
@@ -260,6 +244,24 @@ def grid_of(image_size: int | Sequence[int], patch_size: int) -> Grid:
             f"got {sides}"
         )
     return tuple(-(-side // patch_size) for side in sides)
+
+
+def _blocks(
+    sizes: ViTSizes, dropout: float, attention_dropout: float, norm_eps: float
+) -> nn.ModuleList:
+    return nn.ModuleList(
+        Block(
+            sizes.hidden_size, sizes.num_heads, mlp_dim=sizes.mlp_dim, dropout=dropout,
+            attention_dropout=attention_dropout, norm_eps=norm_eps,
+        )
+        for _ in range(sizes.num_layers)
+    )  # fmt: skip
+
+
+def _token(width: int) -> nn.Parameter:
+    token = nn.Parameter(torch.zeros(1, 1, width))
+    nn.init.trunc_normal_(token, std=0.02)
+    return token
 
 
 def _head(width: int, num_classes: int) -> nn.Module:
