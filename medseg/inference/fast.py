@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from medseg.inference.fast_layers import FastGroupNorm, PackedLinear, Standardised, has_onednn
 from medseg.networks.layers.resnetv2 import StdConv2d
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -38,9 +39,9 @@ class Prepared(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits, float32, of images of shape (B, C, H, W) or (B, C, D, H, W)."""
-        if images.ndim == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
         images = images if self.autocast else images.to(self.dtype)
+        if images.ndim == 4:
+            images = _channels_last(images)
         with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.autocast):
             logits: torch.Tensor = self.network(images)
         return logits.float()
@@ -51,11 +52,10 @@ def prepare(
 ) -> Prepared:
     """Copy a network for inference on the device it is on; ``network`` itself stays as it is.
 
-    Standardised weights are computed once, a batch norm goes into the convolution before it,
-    2D weights and images are laid out with channels last, and on a CPU the weights of linear
-    layers are put in oneDNN's own order: its float32 matrix products are as exact as those of
-    ``nn.Linear``, and far faster than MKL's on processors that are not Intel's. Whatever has
-    none of these patterns is copied as it is, as are layers with hooks or parametrisations.
+    Standardised weights are computed once, a batch norm goes into the convolution before it, and
+    2D weights and images are laid out with channels last. On a CPU linear layers and group norms
+    give way to those of :mod:`medseg.inference.fast_layers`. Whatever has none of these patterns
+    is copied as it is, as are layers with hooks or parametrisations.
 
     Args:
         network: Any network; the copy is in ``eval()`` and has no gradients.
@@ -66,58 +66,26 @@ def prepare(
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     _standardise(fast)
     _fold_batch_norms(fast)
-    fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not autocast:
-        _cast(fast, dtype)
-        if next(network.parameters(), torch.empty(0)).device.type == "cpu" and _has_onednn():
-            _pack_linears(fast)
+    _lay_out(fast, torch.float32 if autocast else dtype)
+    on_cpu = next(network.parameters(), torch.empty(0)).device.type == "cpu"
+    if on_cpu and not autocast:
+        _replace_for_cpu(fast)
     return Prepared(fast, dtype, autocast=autocast)
 
 
-class PackedLinear(nn.Module):
-    """``nn.Linear`` by oneDNN on a CPU, its weight in the order that oneDNN works in.
-
-    Source:
-        The operators that ``torch.compile`` puts in the place of ``nn.Linear``.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.bias = linear.bias
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Shape (..., C) to (..., C')."""
-        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self.packed, self.bias, "none", [], "none"
-        )
-        return out
-
-
-class _Standardised(nn.Conv2d):
-    """What a :class:`StdConv2d` computes, its weights standardised once."""
-
-    def __init__(self, conv: StdConv2d) -> None:
-        super().__init__(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,  # type: ignore[arg-type]
-            conv.padding, bias=False,  # type: ignore[arg-type]
-        )  # fmt: skip
-        self.weight = nn.Parameter(conv.standardised().detach(), requires_grad=False)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Convolve; a layer of three channels takes one as that channel repeated."""
-        weight = self.weight
-        if image.shape[1] == 1 and self.in_channels == 3:
-            weight = weight.sum(1, keepdim=True)
-        out: torch.Tensor = self._conv_forward(image, weight, self.bias)
-        return out
+def _channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Lay images out with channels last; of one channel, too, the strides must say so."""
+    images = images.contiguous(memory_format=torch.channels_last)
+    _, channels, height, width = images.shape
+    strides = (channels * height * width, 1, channels * width, channels)
+    return images.as_strided(images.shape, strides)
 
 
 def _standardise(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is StdConv2d and not _hooked(child):
-                setattr(parent, name, _Standardised(child))
+                setattr(parent, name, Standardised(child))
 
 
 def _fold_batch_norms(network: nn.Module) -> None:
@@ -153,40 +121,34 @@ def _fits(conv: Any, norm: Any) -> bool:
     if _hooked(conv) or _hooked(norm) or type(norm) not in BATCH_NORMS:
         return False
     grouped = isinstance(conv, TRANSPOSED) and conv.groups > 1
-    known = type(conv) in (*CONVS, *TRANSPOSED, _Standardised)
+    known = type(conv) in (*CONVS, *TRANSPOSED, Standardised)
     return known and not grouped and norm.track_running_stats
 
 
-def _cast(network: nn.Module, dtype: torch.dtype) -> None:
-    """Weights to ``dtype``; those of norms, which are few, stay in float32."""
-    if dtype == torch.float32:
-        return
+def _lay_out(network: nn.Module, dtype: torch.dtype) -> None:
+    """Weights to ``dtype``, save those of norms, which are few; 2D ones with channels last."""
     for module in network.modules():
-        if isinstance(module, NORMS):
-            continue
+        kept = isinstance(module, NORMS)
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            if tensor.is_floating_point():
+            if tensor.is_floating_point() and not kept:
                 tensor.data = tensor.data.to(dtype)
+            if tensor.ndim == 4:
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
-def _pack_linears(network: nn.Module) -> None:
-    """Pack linear layers, save in torch's own layers, which read their weights directly."""
+def _replace_for_cpu(network: nn.Module) -> None:
+    packs = has_onednn()
     for parent in list(network.modules()):
         if type(parent).__module__.startswith("torch.") and not isinstance(parent, CONTAINERS):
-            continue
+            continue  # torch's own layers read the weights of their parts directly
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and not _hooked(child):
+            if _hooked(child):
+                continue
+            if type(child) is nn.Linear and packs:
                 setattr(parent, name, PackedLinear(child))
+            elif isinstance(child, nn.GroupNorm):
+                setattr(parent, name, FastGroupNorm(child))
 
 
 def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _has_onednn() -> bool:
-    return (
-        torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-        and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    )
