@@ -2,8 +2,9 @@ import copy
 
 import pytest
 import torch
-from monai.networks.nets import BasicUNet
+from monai.networks.nets import BasicUNet, UNet
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medseg.inference.fast import prepare
 from medseg.networks.layers.resnetv2 import StdConv2d
@@ -24,14 +25,34 @@ NETWORKS = {
     "V-Net": VNet,
     "MONAI's U-Net": lambda: BasicUNet(2, 1, 9, norm="batch", features=(8, 8, 8, 16, 16, 8)),
 }
+CHAIN = (
+    nn.Conv2d(3, 6, 3, groups=3, bias=False), nn.Dropout(0.5),
+    nn.Sequential(nn.BatchNorm2d(6), nn.ReLU()),
+    nn.ConvTranspose2d(6, 4, 2, stride=2), nn.BatchNorm2d(4), nn.GroupNorm(2, 4),
+)  # fmt: skip
+OTHERS = {
+    "a chain of layers": (lambda: nn.Sequential(*CHAIN), (2, 3, 9, 11)),
+    "MONAI's residual U-Net": (
+        lambda: UNet(2, 1, 3, (8, 16, 32), (2, 2), num_res_units=1, norm="batch"), (2, 1, 32, 32)
+    ),
+    "MONAI's U-Net in 3D": (
+        lambda: BasicUNet(3, 1, 2, norm="batch", features=(4,) * 6), (1, 1, 16, 16, 16)
+    ),
+    "torch's own transformer": (
+        lambda: nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), (2, 9, 16)
+    ),
+}  # fmt: skip
 
 
 def used(name):
     """A network whose batch norms have seen something."""
     torch.manual_seed(0)
-    network = NETWORKS[name]()
+    return settled(NETWORKS[name]())
+
+
+def settled(network):
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -46,6 +67,26 @@ def test_the_prepared_copy_gives_the_same_logits(name):
         expected, found = network(images), prepare(network)(images)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_so_does_the_copy_of_any_other_network(name):
+    torch.manual_seed(0)
+    build, shape = OTHERS[name]
+    network, images = settled(copy.deepcopy(build())), torch.randn(shape)
+    with torch.inference_mode():
+        torch.testing.assert_close(prepare(network)(images), network(images), rtol=0, atol=1e-4)
+
+
+def test_norms_keep_their_float32_weights_and_images_are_laid_out_with_channels_last():
+    fast = prepare(used("TransUNet"), dtype=torch.bfloat16)
+    norms = [m for m in fast.modules() if isinstance(m, (nn.LayerNorm, nn.GroupNorm))]
+    assert all(norm.weight.dtype == torch.float32 for norm in norms)
+    convs = [m for m in fast.modules() if isinstance(m, nn.Conv2d)]
+    assert len(norms) > 5
+    assert len(convs) > 5
+    assert all(c.weight.dtype == torch.bfloat16 for c in convs)
+    assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in convs)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -112,3 +153,30 @@ def test_a_norm_after_an_activation_is_not_folded_into_the_convolution():
     images = torch.randn(1, 1, 5, 5)
     with torch.inference_mode():
         torch.testing.assert_close(prepare(network)(images), network(images))
+
+
+class Layouts(TorchDispatchMode):
+    """Notes the operators that are given or give images that are not laid out channels last."""
+
+    def __init__(self):
+        super().__init__()
+        self.others = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        found = operator(*args, **(kwargs or {}))
+        given = [*args, *(args[0] if isinstance(args[0], (list, tuple)) else ()), found]
+        images = [image for image in given if isinstance(image, torch.Tensor) and image.ndim == 4]
+        for image in images:
+            last = image.is_contiguous(memory_format=torch.channels_last)
+            if min(image.shape[1:]) > 8 and not last:
+                self.others.append((str(operator), tuple(image.shape), image.stride()))
+        return found
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_images_stay_laid_out_with_channels_last_all_the_way(size):
+    torch.manual_seed(0)
+    fast = prepare(TransUNet(size, **WIDTHS, block_units=(1, 1, 1), **UP))
+    with torch.no_grad(), Layouts() as seen:
+        fast(torch.randn(2, 1, size, size))
+    assert not seen.others

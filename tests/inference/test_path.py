@@ -84,6 +84,30 @@ def test_a_copy_that_fails_gives_way_to_the_network(monkeypatch, half_pays):
     assert "bfloat16 fails: no such kernel; the copy fails: no such kernel" in chosen.why
 
 
+def test_a_network_with_float32_numbers_of_its_own_runs_under_autocast(half_pays):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 1)
+            nn.init.constant_(self.conv.bias, 0.0)
+            nn.init.constant_(self.conv.weight[1], 3.0)
+
+        def forward(self, images):
+            return self.conv(images + torch.ones(1))
+
+    chosen = choose_path(Own().eval(), torch.rand(2, 1, 8, 8))
+    assert chosen.precision == "bfloat16"
+    assert chosen.network.autocast
+
+
+def test_nothing_global_is_changed():
+    network, sample = transunet(), torch.randn(1, 1, 64, 64)
+    before = torch.get_float32_matmul_precision(), torch.get_rng_state()
+    choose_path(network, sample)
+    assert torch.get_float32_matmul_precision() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
 def test_the_precision_is_written_down_as_plain_data():
     plain = choose_path(Margin(8.0), torch.randn(1, 1, 8, 8), "bfloat16").to_plain()
     assert plain == {"precision": "bfloat16", "prepared": True, "why": "as asked"}

@@ -11,7 +11,10 @@ from torch import nn
 from medseg.case import Case, write_cases
 from medseg.errors import InputError, ModelError, UsageError
 from medseg.files import read_json
+from medseg.inference import predict as predict_module
+from medseg.inference.path import choose_path
 from medseg.inference.predict import (
+    Predictor,
     PredictSettings,
     cases_of,
     pick_device,
@@ -103,6 +106,50 @@ def test_a_folder_gives_one_label_map_per_volume_and_a_manifest(tmp_path, model)
         np.testing.assert_array_equal(found.array, (image > 150) * 7)
         np.testing.assert_allclose(found.affine, affine, atol=1e-6)
         assert found.array.dtype == np.uint8
+
+
+def test_one_copy_serves_all_volumes_of_a_job_and_is_told_of(tmp_path, model, monkeypatch):
+    prepared = []
+
+    def choose(network, sample, precision):
+        prepared.append(sample.shape)
+        return choose_path(network, sample, precision)
+
+    monkeypatch.setattr(predict_module, "choose_path", choose)
+    for name in ("a", "b", "c"):
+        write_volume(tmp_path / "in" / f"{name}.nii.gz", Volume(_bright_box(), np.eye(4)))
+    settings = PredictSettings(precision="float32")
+    manifest = predict(tmp_path / "in", tmp_path / "out", model=model, settings=settings)
+    assert prepared == [(4, 1, 24, 20)]
+    assert manifest["path"] == {"precision": "float32", "prepared": True, "why": "as asked"}
+
+
+def test_a_job_without_a_readable_case_has_no_path(tmp_path, model):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.nii").write_bytes(b"no volume")
+    assert predict(tmp_path, tmp_path / "out", model=model)["path"] is None
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_every_precision_finds_the_box_and_leaves_the_model_as_it_was(precision):
+    loaded = LoadedModel(_spec(image_size=(14, 14)), _threshold_network().eval(), {})
+    before = loaded.network.weight.clone()
+    predictor = Predictor(loaded, PredictSettings(device="cpu", precision=precision))
+    volume = Volume(_bright_box(), np.eye(4))
+    for _ in range(2):
+        np.testing.assert_array_equal(predictor(volume).array, (volume.array > 150) * 7)
+    assert loaded.network.weight.equal(before)
+    assert type(loaded.network) is nn.Conv2d
+
+
+def test_an_unknown_precision_is_refused_before_anything_is_written(tmp_path, model):
+    write_volume(tmp_path / "a.nii.gz", Volume(_bright_box(), np.eye(4)))
+    with pytest.raises(UsageError, match=r"precision 'half': expected one of auto"):
+        predict(
+            tmp_path / "a.nii.gz", tmp_path / "out", model=model,
+            settings=PredictSettings(precision="half"),
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_bad_case_never_stops_the_others_and_leaves_nothing_half_written(tmp_path, model):

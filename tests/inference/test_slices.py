@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.inference.slices import logits_of_slices, predict_slices
+from medseg.inference.slices import logits_of_slices, predict_slices, sample_inputs
 from medseg.loading.geometry import SliceGeometry
 
 
@@ -100,3 +100,10 @@ def test_the_network_returns_to_the_mode_it_was_in():
     predict_slices(network, _ball(), SliceGeometry(image_size=(16, 16)))
     assert network.training
     torch.testing.assert_close(network[0].running_mean, before)
+
+
+def test_the_sample_is_what_the_network_is_fed_spread_over_the_volume():
+    images = np.arange(80, dtype=np.float32)[:, None, None] * np.ones((80, 8, 8), np.float32)
+    found = sample_inputs(images, SliceGeometry((8, 8), neighbours=1), "cpu")
+    assert found[:, :, 4, 4].tolist() == [[9, 10, 11], [29, 30, 31], [49, 50, 51], [69, 70, 71]]
+    assert len(sample_inputs(images[:2], SliceGeometry((8, 8)), "cpu")) == 2
