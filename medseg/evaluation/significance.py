@@ -10,8 +10,8 @@ EXACT_UP_TO = 100  # pairs; the normal approximation beyond
 DECIMALS = 10  # figures computed in two ways differ in the last bits, and are tied all the same
 
 
-def wilcoxon(differences: np.ndarray) -> np.ndarray:
-    """Two-sided p of Wilcoxon's signed-rank test that a column's differences centre on 0.
+def wilcoxon(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wilcoxon's signed-rank test, two-sided, that each column's differences centre on 0.
 
     Differences of 0 are left out, as Wilcoxon did; equal sizes share their mean rank. Up to 100
     pairs, p is exact given the ranks, ties or not: the share of all ways to set the signs whose
@@ -21,8 +21,9 @@ def wilcoxon(differences: np.ndarray) -> np.ndarray:
         differences: Shape (cases, columns); ``nan`` where there is no pair.
 
     Returns:
-        Shape (columns,); 1 where every difference is 0, ``nan`` where there is no pair. Fewer
-        than 6 pairs cannot come below 0.05.
+        p, shape (columns,): 1 where every difference is 0, ``nan`` where there is no pair; fewer
+        than 6 pairs cannot come below 0.05. And the rank-biserial correlation, same shape: the
+        share of the rank sum that lies above 0 less that below, from -1 to 1.
 
     Raises:
         ValueError: If ``differences`` is no matrix or holds infinities.
@@ -36,7 +37,9 @@ def wilcoxon(differences: np.ndarray) -> np.ndarray:
             f"got shape {differences.shape}"
         )
     rounded = np.round(differences, DECIMALS)
-    return np.array([_signed_rank(column) for column in rounded.T], dtype=np.float64)
+    found = np.array([_signed_rank(column) for column in rounded.T], dtype=np.float64)
+    p, balance = found.reshape(-1, 2).T
+    return p, balance
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -69,21 +72,20 @@ def pairs_needed(tests: int, alpha: float) -> int:
     return pairs
 
 
-def _signed_rank(differences: np.ndarray) -> float:
+def _signed_rank(differences: np.ndarray) -> tuple[float, float]:
     pairs = differences[~np.isnan(differences)]
     unequal = pairs[pairs != 0]
     if unequal.size == 0:
-        return 1.0 if pairs.size else float("nan")
-    ranks = rankdata(np.abs(unequal))
-    positive = float(ranks[unequal > 0].sum())
+        return (1.0, 0.0) if pairs.size else (float("nan"), float("nan"))
+    doubled = np.rint(2 * rankdata(np.abs(unequal))).astype(np.int64)  # ranks are whole or half
+    positive, total = int(doubled[unequal > 0].sum()), int(doubled.sum())
+    balance = 2 * positive / total - 1
     if unequal.size > EXACT_UP_TO:
-        distance = abs(positive - ranks.sum() / 2) / sqrt(float((ranks**2).sum()) / 4)
-        return erfc(distance / sqrt(2))
-    doubled = np.sort(np.rint(2 * ranks).astype(np.int64))  # mean ranks are whole or half
-    place = round(2 * positive)
-    below = _chances_up_to(doubled.tobytes())
-    other = int(doubled.sum()) - place  # the distribution is symmetric
-    return min(1.0, 2 * float(below[min(place, other)]))
+        distance = abs(positive - total / 2) / sqrt(float((doubled**2).sum()) / 4)
+        return erfc(distance / sqrt(2)), balance
+    below = _chances_up_to(np.sort(doubled).tobytes())
+    extreme = min(positive, total - positive)  # the distribution is symmetric
+    return min(1.0, 2 * float(below[extreme])), balance
 
 
 @lru_cache(maxsize=64)

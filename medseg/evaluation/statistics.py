@@ -14,12 +14,22 @@ Source:
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 BLOCK = 1 << 22  # draws held at once
 ROUNDING = 1e-12  # resampled means this close to the mean are equal to it
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How a bootstrap is drawn: number of resamples, level of confidence, seed."""
+
+    resamples: int = 10_000
+    level: float = 0.95
+    seed: int = 0
 
 
 def confidence(
@@ -88,7 +98,9 @@ def row_means(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     number = known.sum(axis=1)
     total = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(total, number, out=np.full(len(values), np.nan), where=number > 0)
+    means = np.full(len(values), np.nan)
+    np.divide(total, number, out=means, where=number > 0)
+    return means
 
 
 def _counts(cases: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -155,6 +167,7 @@ def _checked(values: np.ndarray, resamples: int, level: float) -> np.ndarray:
         raise ValueError("values must be finite or nan, got infinities")
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(
-            f"wanted resamples of 1 or more and a level between 0 and 1, got {resamples} and {level}"
+            "wanted resamples of 1 or more and a level between 0 and 1, "
+            f"got {resamples} and {level}"
         )
     return values
