@@ -1,6 +1,7 @@
 """What several results have in common, and whether they may be compared at all."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -245,14 +246,26 @@ def _check_same_truth(
     if None not in shapes and shapes[0] != shapes[1]:
         raise InputError(model.path, f"case {case_id} of shape {shapes[0]}", f"{shapes[1]}")
     for organ in organs:
-        values = [case.get("label_values", {}).get(organ) for case in pair]
-        if None not in values and values[0] != values[1]:
-            raise InputError(
-                model.path,
-                f"{organ!r} with the value {values[0]} in the truth of {case_id}, as in "
-                f"{reference.path}",
-                f"{values[1]}",
-            )
+        for what, one, other in _said_of_truth(pair, organ):
+            if one != other:
+                wanted = f"{organ!r} {what} in {case_id}: {one}, as in {reference.path}"
+                raise InputError(model.path, wanted, f"{other}; the two truths differ")
+
+
+def _said_of_truth(
+    pair: tuple[Mapping[str, Any], Mapping[str, Any]], organ: str
+) -> Iterator[tuple[str, Any, Any]]:
+    """What both entries say of an organ's truth, and what each of them says."""
+    values = [case.get("label_values", {}).get(organ) for case in pair]
+    if None not in values:
+        yield "with its value in the truth", values[0], values[1]
+    statuses = [status_of(case, organ) for case in pair]
+    if None not in statuses:
+        there = [status in ("scored", "missed") for status in statuses]
+        yield "being in the truth", there[0], there[1]
+    volumes = [case["organs"].get(organ, {}).get("volume_label_ml") for case in pair]
+    if None not in volumes and not math.isclose(*volumes, rel_tol=1e-6):
+        yield "with its volume in ml in the truth", volumes[0], volumes[1]
 
 
 def _truth_hash(case: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg.errors import InputError, UsageError
+from medseg.errors import InputError
 from medseg.files import read_json
 
 PENALISED = ("missed", "false_positive")
@@ -39,7 +39,7 @@ def read_results(path: Path) -> dict[str, Any]:
             raise InputError(path, wanted, f"no {key!r}")
     seen: set[str] = set()
     for case in content["cases"]:
-        case_id = _checked_case(path, case)
+        case_id = _checked_case(path, case, content["metrics"])
         if case_id in seen:
             raise InputError(path, "every case once", f"{case_id!r} twice")
         seen.add(case_id)
@@ -76,7 +76,7 @@ def headline_values(
     """One metric of every case and organ as it enters headline means.
 
     Args:
-        cases: Entries of ``results.json``.
+        cases: Entries of a ``results.json`` that :func:`read_results` would take.
         organs: Names, the columns.
         key: Of the metric in an organ's entry.
         metric: The entry of ``key`` under ``metrics``, one that :func:`ranks`.
@@ -86,20 +86,19 @@ def headline_values(
         image diagonal) where it was missed or invented, ``nan`` where it is absent or unknown.
 
     Raises:
-        InputError: If a figure is no number, or a diagonal is needed and not there.
+        ValueError: If the metric has no worst figure.
     """
     ends = worst_and_best(metric)
     if ends is None:
-        raise UsageError(f"{key} has no worst figure, so it cannot stand for a missed organ")
+        raise ValueError(f"{key} has no worst figure that could stand for a missed organ")
     values = np.full((len(cases), len(organs)), NAN)
     for row, case in enumerate(cases):
         for column, organ in enumerate(organs):
             entry = case["organs"].get(organ, {})
             if entry.get("status") in PENALISED:
-                worst = case.get("diagonal_mm") if ends[0] is None else ends[0]
-                values[row, column] = _number(case, organ, "diagonal_mm", worst, needed=True)
-            elif entry.get("status") == "scored":
-                values[row, column] = _number(case, organ, key, entry.get(key))
+                values[row, column] = case["diagonal_mm"] if ends[0] is None else ends[0]
+            elif entry.get("status") == "scored" and entry.get(key) is not None:
+                values[row, column] = entry[key]
     return values
 
 
@@ -109,17 +108,7 @@ def status_of(case: Mapping[str, Any], organ: str) -> str | None:
     return None if status is None else str(status)
 
 
-def _number(
-    case: Mapping[str, Any], organ: str, key: str, value: Any, *, needed: bool = False
-) -> float:
-    if value is None and not needed:
-        return NAN
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"case {case['case_id']}, {organ}", f"a number as {key}", repr(value))
-    return float(value)
-
-
-def _checked_case(path: Path, case: Any) -> str:
+def _checked_case(path: Path, case: Any, metrics: Mapping[str, Any]) -> str:
     case_id = case.get("case_id") if isinstance(case, dict) else None
     if not isinstance(case_id, str) or not isinstance(case.get("organs"), dict):
         raise InputError(path, "cases with 'case_id' and 'organs'", repr(case)[:60])
@@ -128,4 +117,15 @@ def _checked_case(path: Path, case: Any) -> str:
         if status not in STATUSES:
             known = ", ".join(STATUSES)
             raise InputError(path, f"a status ({known}) of {organ!r} in {case_id}", repr(status))
+        for key in metrics:
+            _check_number(path, f"{key} of {organ!r} in {case_id}", entry.get(key))
+        if status in PENALISED and case.get("diagonal_mm") is None:
+            raise InputError(path, f"'diagonal_mm' in {case_id}", "none")
+    _check_number(path, f"'diagonal_mm' in {case_id}", case.get("diagonal_mm"))
     return case_id
+
+
+def _check_number(path: Path, what: str, value: Any) -> None:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (numeric and math.isfinite(value)):
+        raise InputError(path, f"a number as {what}", repr(value))
