@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 WORST = 3  # regressions shown per metric
+SHOWN = 2  # metrics of subgroups; all are in results.json
 NOTHING = "–"
 VERDICTS = {"model": "* better", "reference": "* worse"}
 
@@ -42,17 +43,19 @@ def show_comparison(found: Mapping[str, Any], folder: Path) -> None:
 
 
 def show_subgroups(found: Mapping[str, Any]) -> None:
-    """A table of organs by subgroup."""
-    from medseg.evaluation.subgroups import subgroup_rows
+    """A table of organs by subgroup for each of the first metrics."""
+    from medseg.evaluation.subgroups import metrics_of, subgroup_rows
 
-    header, body = subgroup_rows(found)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < 2 else "right", no_wrap=index > 1)
-    for row in body:
-        table.add_row(*map(escape, row))
     console = Console(stderr=True)
-    console.print(table)
+    for key in metrics_of(found)[:SHOWN]:
+        header, body = subgroup_rows(found, [key])
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for index, name in enumerate(header):
+            table.add_column(name.replace(" ", "\n", 1), justify="left" if index < 2 else "right",
+                             no_wrap=index > 1, overflow="fold")  # fmt: skip
+        for row in body:
+            table.add_row(*map(escape, row))
+        console.print(table)
     for notice in found["notices"]:
         console.print(escape(notice), style="yellow", highlight=False)
 

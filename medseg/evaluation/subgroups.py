@@ -83,11 +83,14 @@ def subgroups(
     return {**found, "notices": _notices(found)}
 
 
-def subgroup_rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def subgroup_rows(
+    found: Mapping[str, Any], metrics: Sequence[str] | None = None
+) -> tuple[list[str], list[list[str]]]:
     """Header and one line per group and organ, then the mean over organs of each group.
 
     Args:
         found: As :func:`subgroups` returns it.
+        metrics: Keys; all that are there unless given.
 
     Returns:
         Cells as text; every metric has two: the mean with its interval, and the median.
@@ -98,7 +101,7 @@ def subgroup_rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
         for organ, entry in [*content["organs"].items(), (f"mean of {content['cases']} cases",
                                                           content["mean"])]
     ]  # fmt: skip
-    metrics = [key for key in (entries[0][2] if entries else ()) if key != "counts"]
+    metrics = metrics_of(found) if metrics is None else metrics
     header = [found["column"], *HEADER[1:]]
     for key in metrics:
         header += [f"{key} mean", f"{key} median"]
@@ -110,6 +113,11 @@ def subgroup_rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
             cells += _texts(entry[key])
         body.append([group, organ, *cells])
     return header, body
+
+
+def metrics_of(found: Mapping[str, Any]) -> list[str]:
+    """Keys of the metrics that subgroups were summarised by."""
+    return [key for key in next(iter(found["groups"].values()))["mean"] if key != "counts"]
 
 
 def split_column(text: str) -> tuple[Path, str | None]:
