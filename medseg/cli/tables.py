@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -43,19 +43,24 @@ def show_comparison(found: Mapping[str, Any], folder: Path) -> None:
 
 
 def show_subgroups(found: Mapping[str, Any]) -> None:
-    """A table of organs by subgroup for each of the first metrics."""
-    from medseg.evaluation.subgroups import metrics_of, subgroup_rows
+    """A table of organs for each subgroup and each of the first metrics."""
+    from medseg.evaluation.subgroups import subgroup_rows
 
     console = Console(stderr=True)
-    for key in metrics_of(found)[:SHOWN]:
-        header, body = subgroup_rows(found, [key])
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for index, name in enumerate(header):
-            table.add_column(name.replace(" ", "\n", 1), justify="left" if index < 2 else "right",
-                             no_wrap=index > 1, overflow="fold")  # fmt: skip
-        for row in body:
-            table.add_row(*map(escape, row))
-        console.print(table)
+    for group in found["groups"]:
+        for key in list(found["units"])[:SHOWN]:
+            header, body = subgroup_rows(found, [key])
+            table = Table(
+                box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_style="bold",
+                title=escape(f"{found['column']} {group}"), title_justify="left",
+            )  # fmt: skip
+            for index, name in enumerate(header[1:]):
+                justify: Literal["left", "right"] = "right" if index else "left"
+                table.add_column(name.replace(" ", "\n", 1), justify=justify, no_wrap=index > 0)
+            for name, *row in body:
+                if name == group:
+                    table.add_row(*map(escape, row))
+            console.print(table)
     for notice in found["notices"]:
         console.print(escape(notice), style="yellow", highlight=False)
 

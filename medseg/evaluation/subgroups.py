@@ -46,10 +46,10 @@ def subgroups(
 
     Returns:
         What ``results.json`` holds under ``subgroups``: ``file``, ``sha256``, ``column``,
-        ``groups`` (value → ``cases``, ``organs``: organ → ``counts`` and for every metric that
-        ranks ``{mean, median, ci_low, ci_high, n}``; ``mean``: the same of the organs' means, ``n``
-        counting organs), ``without_group`` and ``unknown`` (case ids), ``notices``. A missed or
-        invented organ counts as in headlines.
+        ``settings``, ``units`` (metric → unit), ``groups`` (value → ``cases``, ``organs``: organ →
+        ``counts`` and for every metric that ranks ``{mean, median, ci_low, ci_high, n}``; ``mean``:
+        the same of the organs' means, ``n`` counting organs), ``without_group`` and ``unknown``
+        (case ids), ``notices``. A missed or invented organ counts as in headlines.
 
     Raises:
         InputError: If the file cannot be read, names a case twice with different values, or
@@ -58,7 +58,7 @@ def subgroups(
     """
     path, draws = Path(path), Resampling(resamples, level, seed)
     column, values = read_groups(path, by)
-    known = [case["case_id"] for case in results["cases"]]
+    known, metrics = [case["case_id"] for case in results["cases"]], results["metrics"]
     named = [case_id for case_id in known if values.get(case_id)]
     if not named:
         raise InputError(
@@ -76,6 +76,7 @@ def subgroups(
         "sha256": sha256(path),
         "column": column,
         "settings": {"resamples": resamples, "level": level, "seed": seed},
+        "units": {key: metrics[key]["unit"] for key in usual_metrics(metrics)},
         "groups": {group: _figures(results, own, draws) for group, own in cases.items()},
         "without_group": [case_id for case_id in known if not values.get(case_id)],
         "unknown": sorted(values.keys() - {*known}),
@@ -101,23 +102,18 @@ def subgroup_rows(
         for organ, entry in [*content["organs"].items(), (f"mean of {content['cases']} cases",
                                                           content["mean"])]
     ]  # fmt: skip
-    metrics = metrics_of(found) if metrics is None else metrics
+    units = {key: found["units"][key] for key in metrics or found["units"]}
     header = [found["column"], *HEADER[1:]]
-    for key in metrics:
+    for key in units:
         header += [f"{key} mean", f"{key} median"]
     body = []
     for group, organ, entry in entries:
         counts = entry["counts"]
         cells = [str(sum(counts.values()) - counts["absent"]), *(str(counts[s]) for s in STATUSES)]
-        for key in metrics:
-            cells += _texts(entry[key])
+        for key, unit in units.items():
+            cells += _texts(entry[key], "{:.3f}" if unit == "1" else "{:.2f}")
         body.append([group, organ, *cells])
     return header, body
-
-
-def metrics_of(found: Mapping[str, Any]) -> list[str]:
-    """Keys of the metrics that subgroups were summarised by."""
-    return [key for key in next(iter(found["groups"].values()))["mean"] if key != "counts"]
 
 
 def split_column(text: str) -> tuple[Path, str | None]:
@@ -247,14 +243,12 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _texts(entry: Mapping[str, Any]) -> list[str]:
-    mean, low, high, median = (entry[name] for name in ("mean", "ci_low", "ci_high", "median"))
-    form = "{:.3g}".format
-    ends = "" if low is None or high is None else f" [{form(low)}, {form(high)}]"
-    return [
-        NOTHING if mean is None else form(mean) + ends,
-        NOTHING if median is None else form(median),
-    ]
+def _texts(entry: Mapping[str, Any], form: str) -> list[str]:
+    mean, low, high, median = (
+        NOTHING if entry[name] is None else form.format(entry[name])
+        for name in ("mean", "ci_low", "ci_high", "median")
+    )
+    return [mean if NOTHING in (low, high) else f"{mean} [{low}, {high}]", median]
 
 
 def _plain(value: Any) -> float | None:

@@ -106,8 +106,8 @@ def test_the_table_has_a_line_per_group_and_organ_and_shows(tmp_path, capsys):
         ["A", "liver", "2"], ["A", "spleen", "1"], ["A", "mean of 2 cases", "3"],
         ["B", "liver", "3"], ["B", "spleen", "2"], ["B", "mean of 3 cases", "5"],
     ]  # fmt: skip
-    assert body[1][7:9] == ["0", "0"]
-    assert body[0][7].startswith("0.7 [0.6, ")
+    assert body[1][7:9] == ["0.000", "0.000"]
+    assert body[0][7].startswith("0.700 [0.600, ")
     assert all(len(line) == len(header) for line in body)
     show_subgroups(found)
     assert "spleen" in capsys.readouterr().err
