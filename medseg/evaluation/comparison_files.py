@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from medseg.evaluation.latex import conventions, escaped, metric_head, number, table
+from medseg.evaluation.latex import conventions, escaped, metric_heads, number, table
 
 COLUMNS = (
     "n", "mean", "median", "ci_low", "ci_high", "wins", "ties", "losses", "effect", "p", "p_holm",
@@ -54,7 +54,7 @@ def to_latex(comparison: Mapping[str, Any]) -> str:
         rf"\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(len(metrics))
     ]
     head = [
-        ["", *(rf"\multicolumn{{{width}}}{{c}}{{{metric_head(m)}}}" for m in metrics.values())],
+        ["", *(rf"\multicolumn{{{width}}}{{c}}{{{title}}}" for title in metric_heads(metrics))],
         rules,
         ["Organ", *(escaped(name) for _ in metrics for name in names)],
     ]
@@ -64,7 +64,8 @@ def to_latex(comparison: Mapping[str, Any]) -> str:
     ]
     settings, cases = comparison["settings"], len(comparison["cases"])
     caption = [
-        f"Means over {cases} cases of what has the organ in the truth or in any prediction.",
+        f"Means over those of {cases} cases that have the organ in the truth or in any prediction; "
+        "who rightly leaves out what another model invents counts as perfect.",
         *conventions(metrics),
     ]
     notes = [

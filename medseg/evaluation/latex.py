@@ -7,7 +7,7 @@ NOTHING = "--"
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
     "–": "--", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\rightarrow$",
 }  # fmt: skip
 ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$"}
@@ -29,7 +29,7 @@ def latex_table(results: Mapping[str, Any], *, name: str = "prediction") -> str:
     """
     summary, metrics = results["summary"], results["metrics"]
     shown = [key for key in ("dsc", DISTANCE) if key in metrics and key in summary["mean"]]
-    heads = [metric_head(metrics[key]) for key in shown]
+    heads = metric_heads({key: metrics[key] for key in shown})
     cells = [number(summary["mean"][key], metrics[key]["unit"]) for key in shown]
     if "dsc" in shown:
         for organ, entry in summary["organs"].items():
@@ -50,11 +50,15 @@ def escaped(text: str) -> str:
     return "".join(SPECIAL.get(character, character) for character in " ".join(text.split()))
 
 
-def metric_head(metric: Mapping[str, Any]) -> str:
-    """A metric's name, unit and which way is better."""
-    unit = r"\%" if metric["unit"] == "1" else escaped(metric["unit"])
-    name = escaped(str(metric["name"]).partition(" (")[0])
-    return f"{name} ({unit}) {ARROWS.get(metric['better'], '')}".rstrip()
+def metric_heads(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Each metric's name, unit and which way is better; without brackets if still unique."""
+    short = [str(metric["name"]).partition(" (")[0] for metric in metrics.values()]
+    heads = []
+    for name, metric in zip(short, metrics.values(), strict=True):
+        title = escaped(name if short.count(name) == 1 else metric["name"])
+        unit = r"\%" if metric["unit"] == "1" else escaped(metric["unit"])
+        heads.append(f"{title} ({unit}) {ARROWS.get(metric['better'], '')}".rstrip())
+    return heads
 
 
 def number(value: float | None, unit: str) -> str:

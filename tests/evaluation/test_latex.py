@@ -4,7 +4,7 @@ import subprocess
 import pytest
 
 from medseg.evaluation.compare import compare
-from medseg.evaluation.latex import escaped, latex_table
+from medseg.evaluation.latex import escaped, latex_table, metric_heads
 from medseg.evaluation.summary import summarise
 from tests.evaluation.results import DIAGONAL, INVENTED, MISSED, results, write
 
@@ -53,6 +53,26 @@ def test_a_figure_of_nothing_is_a_dash():
     content = evaluated()
     content["summary"]["organs"]["liver"]["dsc"]["mean"] = None
     assert "80.00 & -- & 25.00" in latex_table(content)
+
+
+def test_every_line_of_a_comparison_has_a_cell_per_column(tmp_path):
+    paths = [write(tmp_path / name, evaluated()) for name in "abc"]
+    compare(paths, tmp_path / "out")
+    lines = (tmp_path / "out" / "comparison.tex").read_text().splitlines()
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert r"\begin{tabular}{lrrrrrr}" in lines
+    assert [row.count(" & ") for row in rows] == [2, *[6] * 5]  # the first line spans columns
+
+
+def test_two_conventions_of_one_distance_keep_their_names_apart():
+    metrics = {
+        key: {"name": f"HD95 ({key})", "unit": "mm", "better": "lower"}
+        for key in ("pooled", "directed")
+    }
+    arrow = r"$\downarrow$"
+    assert metric_heads(metrics) == [f"HD95 ({k}) (mm) {arrow}" for k in ("pooled", "directed")]
+    del metrics["directed"]
+    assert metric_heads(metrics) == [f"HD95 (mm) {arrow}"]
 
 
 @pytest.mark.parametrize(
