@@ -13,6 +13,7 @@ from medseg.files import read_json
 PENALISED = ("missed", "false_positive")
 STATUSES = ("scored", *PENALISED, "absent")
 USUAL = ("dsc", "hd95")  # with every nsd_*: what tables of segmentation show
+DIAGONAL = "diagonal"  # as ``worst`` of a metric: the image's
 NAN = float("nan")
 
 
@@ -62,12 +63,16 @@ def ranks(metric: Mapping[str, Any]) -> bool:
 def worst_and_best(metric: Mapping[str, Any]) -> tuple[float | None, float] | None:
     """What stands for an organ missed or invented (``None``: the image diagonal), and perfect.
 
+    The former is ``worst`` of the metric; by its unit where an earlier version did not say so.
     ``None`` if the metric has no such figures.
     """
     better, unit = metric.get("better"), metric.get("unit")
     if better == "higher" and unit == "1":
-        return 0.0, 1.0
-    return (None, 0.0) if better == "lower" and unit == "mm" else None
+        worst = metric.get("worst", 0.0)
+        return None if worst is None or worst == DIAGONAL else (float(worst), 1.0)
+    if better == "lower" and unit == "mm":
+        return (None, 0.0) if metric.get("worst", DIAGONAL) == DIAGONAL else None
+    return None
 
 
 def headline_values(

@@ -6,13 +6,14 @@ import numpy as np
 
 DIAGONAL = 100.0
 METRICS = {
-    "dsc": {"name": "DSC", "unit": "1", "better": "higher", "convention": "Dice", "headline": True},
+    "dsc": {"name": "DSC", "unit": "1", "better": "higher", "convention": "Dice", "headline": True,
+            "worst": 0.0},
     "hd95": {"name": "HD95 (pooled)", "unit": "mm", "better": "lower",
-             "convention": "pooled", "headline": True},
+             "convention": "pooled", "headline": True, "worst": "diagonal"},
     "nsd_2mm": {"name": "NSD at 2 mm", "unit": "1", "better": "higher",
-                "convention": "surface elements", "headline": True},
+                "convention": "surface elements", "headline": True, "worst": 0.0},
     "volume_pred_ml": {"name": "volume", "unit": "ml", "better": "none",
-                       "convention": "-", "headline": False},
+                       "convention": "-", "headline": False, "worst": None},
 }  # fmt: skip
 MISSED, INVENTED, ABSENT = "missed", "false_positive", "absent"
 

@@ -217,6 +217,18 @@ def test_metrics_are_the_usual_ones_that_rank_unless_named(tmp_path):
             compare(paths, tmp_path / "out", metrics=[wrong])
 
 
+def test_results_of_before_metrics_named_their_worst_figure_are_read_alike(tmp_path):
+    paths = models(tmp_path, ONE, OTHER)
+    older = [json.loads((path / "results.json").read_text()) for path in paths]
+    for content in older:
+        del content["format"]
+        for metric in content["metrics"].values():
+            del metric["worst"], metric["headline"]
+    old = [write(tmp_path / "old" / path.name, own) for path, own in zip(paths, older, strict=True)]
+    new, again = (compare(each, tmp_path / "out")["pairs"] for each in (paths, old))
+    assert new == again
+
+
 def test_the_files_hold_what_is_returned(tmp_path):
     paths = models(tmp_path, *(random_model(seed, shift=seed) for seed in range(2)))
     found = compare(paths, tmp_path / "out", names=["ours_1", "R&D 50%"])
