@@ -16,6 +16,11 @@ METRICS = {
                        "convention": "-", "headline": False, "worst": None},
 }  # fmt: skip
 MISSED, INVENTED, ABSENT = "missed", "false_positive", "absent"
+ONE = {"liver": [0.9, 0.8, 0.7, MISSED, ABSENT], "spleen": [0.5, ABSENT, 0.6, ABSENT, ABSENT]}
+OTHER = {
+    "liver": [0.95, 0.8, MISSED, 0.4, INVENTED],
+    "spleen": [0.5, INVENTED, 0.7, ABSENT, ABSENT],
+}
 
 
 def entry(value):
@@ -62,3 +67,10 @@ def shares(rng, cases, organs, shift=0.0):
     base = hardness.normal(2, 0.7, organs) + hardness.normal(0, 0.6, (cases, 1))
     own = 0.4 * rng.normal(0, 1, (cases, organs)) + 0.2 * rng.normal(0, 1, (cases, 1))
     return 1 / (1 + np.exp(-(base + shift + own)))
+
+
+def models(tmp_path, *organs, **options):
+    return [
+        write(tmp_path / f"model_{index}", results(own, **options))
+        for index, own in enumerate(organs)
+    ]
