@@ -23,6 +23,7 @@ _VERBS = {
     "convert_weights": "medseg.convert",
     "predict": "medseg.inference.predict",
     "evaluate": "medseg.evaluation.evaluate",
+    "compare": "medseg.evaluation.compare",
     "roc": "medseg.roc",
     "report": "medseg.report.report",
 }

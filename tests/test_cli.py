@@ -20,8 +20,8 @@ from medseg.errors import (
 )
 
 VERBS = (
-    "info", "check", "demo", "train", "convert-weights", "predict", "evaluate", "report", "copy",
-    "store",
+    "info", "check", "demo", "train", "convert-weights", "predict", "evaluate", "compare",
+    "report", "copy", "store",
 )  # fmt: skip
 
 
