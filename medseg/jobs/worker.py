@@ -100,9 +100,7 @@ class Worker(Generic[Item, Result]):
         self._process.close()
 
     @classmethod
-    def first_to_speak(
-        cls, workers: "list[Worker[Item, Result]]"
-    ) -> "list[Worker[Item, Result]]":
+    def first_to_speak(cls, workers: "list[Worker[Item, Result]]") -> "list[Worker[Item, Result]]":
         """Wait until some of the workers have said something or died; return those."""
         heard = wait([worker._pipe for worker in workers])
         return [worker for worker in workers if worker._pipe in heard]

@@ -120,7 +120,7 @@ if __name__ == "__main__":
 
 
 def _sleep(item):
-    number, folder = item
+    folder = item[1]
     (Path(folder) / f"{os.getpid()}.pid").touch()
     time.sleep(60)
 
