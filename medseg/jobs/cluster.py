@@ -113,9 +113,12 @@ class _Flight:
             return None
         except CancelledError:
             raise self._lost() from None
-        except (ImportError, AttributeError) as error:
-            same = "workers need the same medseg and packages as here"
-            raise UsageError(f"{self._address}: {same}; one says: {error}") from error
+        except Exception as error:
+            missing = _missing(error)
+            if missing is None:  # a fault of ours
+                raise
+            same = "scheduler and workers need the same medseg and packages as here"
+            raise UsageError(f"{self._address}: {same}; one says: {missing}") from error
         if version != __version__:
             raise UsageError(
                 f"{self._address}: a worker has medseg {version}, here is {__version__}; "
@@ -135,6 +138,15 @@ def _on_worker(
 ) -> tuple[str, Result | None, Exception | None]:
     outcome = attempt(function, item)
     return __version__, outcome.result, outcome.error
+
+
+def _missing(error: BaseException | None) -> BaseException | None:
+    """What a process could not import to understand its task, if that was the error."""
+    while error is not None:
+        if isinstance(error, ImportError) or "Can't get attribute" in str(error):
+            return error
+        error = error.__cause__
+    return None
 
 
 @contextlib.contextmanager

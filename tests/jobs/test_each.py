@@ -9,6 +9,7 @@ import pytest
 
 from medseg.errors import CasesFailedError, InputError, ResourceError
 from medseg.jobs import run_each
+from tests.jobs.processes import environment, runs, wait_for
 
 
 def _halve(number):
@@ -103,7 +104,7 @@ def test_processes_that_cannot_begin_are_told_in_one_line(tmp_path):
         "print([o.unwrap() for o in run_each(abs, [1, 2, 3], workers=2)])\n"
     )
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=False, env=_environment()
+        [sys.executable, script], capture_output=True, text=True, check=False, env=environment()
     )
     assert done.returncode == 1
     assert "3 worker processes ended with code 1 before they could begin" in done.stderr
@@ -130,27 +131,9 @@ def test_no_process_outlives_a_parent_that_is_ended(how, tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     command = [sys.executable, str(script), str(tmp_path)]
-    parent = subprocess.Popen(command, stderr=subprocess.PIPE, env=_environment())
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment())
     wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     parent.send_signal(how)
     parent.communicate(timeout=20)
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
-    wait_for(lambda: not any(_runs(pid) for pid in pids))
-
-
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def _runs(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _environment():
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    wait_for(lambda: not any(runs(pid) for pid in pids))
