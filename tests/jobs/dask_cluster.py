@@ -5,6 +5,8 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from distributed import Client
+
 from tests.jobs.processes import ROOT, environment, wait_for
 
 
@@ -23,11 +25,25 @@ def dask_cluster(folder, *, workers=2, pythonpath=ROOT):
             folder, pythonpath, "worker", *common, "--nworkers", str(workers), "--nthreads", "1",
             "--local-directory", str(folder), "--death-timeout", "60",
         )  # fmt: skip
-        yield json.loads(file.read_text())["address"], nannies
+        address = json.loads(file.read_text())["address"]
+        _wait_for_nannies(address, workers)
+        yield address, nannies
     finally:
         for process in (nannies, scheduler):
             if process is not None:
                 _end(process)
+
+
+def _wait_for_nannies(address, count):
+    """A nanny gives up if its worker is killed before it has seen it start."""
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(count)
+
+        def all_run():
+            states = client.run(lambda dask_worker: dask_worker.status.name, nanny=True)
+            return list(states.values()) == ["running"] * count
+
+        wait_for(all_run)
 
 
 def _end(process):
