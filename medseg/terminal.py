@@ -126,6 +126,13 @@ def show_check(found: Mapping[str, Any], folder: Path) -> None:
     console.print(_verdict(found))
 
 
+def show_part(part: Mapping[str, Any]) -> None:
+    """That a part is done, and what follows."""
+    which = f"Part {part['part_id']} of {part['num_parts']}"
+    done = f"{len(part['cases'])} cases scored, {len(part['failures'])} failed"
+    say(f"{which} (from 0): {done}; when all parts are done, the same command with --merge")
+
+
 def show_results(results: Mapping[str, Any]) -> None:
     """The table per organ, narrow enough for 80 columns, and what its columns mean."""
     from medseg.evaluation.table import rows

@@ -7,7 +7,7 @@ import typer
 
 from medseg.cli.app import AsJson, Device, Overwrite, Quiet, Workers, app
 from medseg.errors import CasesFailedError, InputError
-from medseg.terminal import Bars, answer, say, show_check, show_results, show_roc
+from medseg.terminal import Bars, answer, say, show_check, show_part, show_results, show_roc
 
 
 @app.command()
@@ -78,22 +78,34 @@ def evaluate(
         str | None, typer.Option(help="The same for the truth, where it differs.")
     ] = None,
     workers: Workers = 2,
+    num_parts: Annotated[
+        int | None, typer.Option(min=1, help="Split the cases into so many array jobs.")
+    ] = None,
+    part_id: Annotated[int | None, typer.Option(min=0, help="Which of them, from 0.")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Gather what the parts did.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask scheduler that computes instead: tcp://host:8786.")
+    ] = None,
     as_json: AsJson = False,
     no_progress: Quiet = False,
 ) -> None:
     """Score label maps against truth: DSC and HD95 per organ and case.
 
+    Stopped, it goes on where it was when the same command is given again.
+
     Example: `medseg evaluate -i out -l data/labelsTs -o results`
     """
     from medseg.evaluation.evaluate import evaluate as run_evaluation
+    from medseg.jobs import JobSettings
 
+    jobs = JobSettings(num_parts=num_parts, part_id=part_id, merge=merge, cluster=cluster)
     with Bars(not no_progress) as bars:
         results = run_evaluation(
             predictions, truth, output,
             labels=_label_map(organs), truth_labels=_label_map(truth_organs),
-            images=images, workers=workers, progress=bars,
+            images=images, workers=workers, jobs=jobs, progress=bars,
         )  # fmt: skip
-    answer(results, as_json, show_results)
+    answer(results, as_json, show_results if jobs.part is None else show_part)
     failures = [(case["case_id"], case["error"]) for case in results["failures"]]
     _stop_if_failed(failures, len(results["cases"]) + len(failures))
 

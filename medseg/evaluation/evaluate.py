@@ -3,18 +3,19 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from medseg import __version__
 from medseg.case import Source
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError
 from medseg.evaluation.pairs import Files, Pair, find_pairs
+from medseg.evaluation.run import JOURNAL, Entries, part_done, score_pairs
 from medseg.evaluation.summary import summarise
 from medseg.files import write_json, write_text
-from medseg.jobs import Progress, run_each, silent
+from medseg.jobs import JobSettings, Progress, open_journal, silent
 from medseg.metrics import evaluate_case
 from medseg.metrics.boxes import bounding_boxes
 from medseg.volumes import Volume, corner_distance_mm, read_volume
@@ -52,6 +53,7 @@ def evaluate(
     truth_labels: Mapping[str, int] | None = None,
     images: str | Path | None = None,
     workers: int = 1,
+    jobs: JobSettings | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Score predicted label maps against the truth, organ by organ, matched by name.
@@ -70,31 +72,47 @@ def evaluate(
             name more organs than the predictions; the surplus is background.
         images: Image or folder of the images, noted in the results for the report. Unless
             given, taken from the case list or ``predictions.json``.
-        workers: Processes.
+        workers: Processes on this machine.
+        jobs: Parts for array jobs, their merging, or a Dask cluster; unless given, everything is
+            done here.
         progress: Hears of every finished case.
 
     Returns:
         What ``results.json`` holds. A case that cannot be scored (no prediction, another grid,
-        a value nobody named) is told under ``failures``, and the others are scored.
+        a value nobody named) is told under ``failures``, and the others are scored. A part
+        returns which cases it did, and writes no results: merging does.
+
+        Every finished case is kept in ``.journal`` in ``output``, so that the same call goes on
+        where a former one was stopped; once every case is scored, the journal is removed.
 
     Raises:
-        InputError: If no prediction has a truth, or the organs are named nowhere.
-        UsageError: If ``labels`` or ``truth_labels`` make no sense.
+        InputError: If no prediction has a truth, the organs are named nowhere, or cases are
+            missing when parts are merged.
+        UsageError: If ``labels`` or ``truth_labels`` make no sense, another process is at the
+            same work in ``output``, or the cluster cannot be used.
+        ResourceError: If the disk is full, or processes cannot be started.
     """
     pairs, surplus = find_pairs(
         predictions, truth, labels=labels, truth_labels=truth_labels, images=images
     )
-    cases: dict[str, dict[str, Any]] = {}
-    errors: dict[str, str] = {pair.case_id: pair.reason for pair in pairs if not pair.prediction}
-    there = [pair for pair in pairs if pair.prediction]
-    progress("Evaluating", 0, len(there))
-    for done, outcome in enumerate(run_each(score, there, workers=workers), 1):
-        case_id = outcome.item.case_id
-        if outcome.error is None:
-            cases[case_id] = outcome.unwrap()
-        else:
-            errors[case_id] = _one_line(outcome.error)
-        progress("Evaluating", done, len(there), case_id)
+    jobs = jobs or JobSettings()
+    with open_journal(Path(output) / JOURNAL, jobs) as journal:
+        found = score_pairs(
+            score, pairs, journal=journal, settings={}, jobs=jobs, workers=workers,
+            progress=progress,
+        )  # fmt: skip
+        if jobs.part is not None:
+            return part_done(jobs, pairs, found)
+        results = _results(pairs, found, surplus)
+        write_text(Path(output) / "results.csv", _as_csv(results))
+        write_json(Path(output) / "results.json", results)
+        if not results["failures"]:
+            journal.remove()
+    return results
+
+
+def _results(pairs: Sequence[Pair], found: Entries, surplus: Sequence[str]) -> dict[str, Any]:
+    cases, errors = found.cases, found.errors
     order = [pair.case_id for pair in pairs]
     results = {
         "version": __version__,
@@ -102,11 +120,9 @@ def evaluate(
         "metrics": METRICS,
         "cases": [cases[case_id] for case_id in order if case_id in cases],
         "failures": [{"case_id": name, "error": errors[name]} for name in order if name in errors],
-        "without_truth": surplus,
+        "without_truth": list(surplus),
     }
     results["summary"] = summarise(results)
-    write_text(Path(output) / "results.csv", _as_csv(results))
-    write_json(Path(output) / "results.json", results)
     return results
 
 
@@ -197,8 +213,3 @@ def _plain(source: Source) -> str | list[str]:
     if isinstance(source, tuple):
         return [str(path.resolve()) for path in source]
     return str(source.resolve())
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error) if isinstance(error, MedsegError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())

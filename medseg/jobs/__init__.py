@@ -1,6 +1,13 @@
 """One way to run a function over many cases."""
 
-from medseg.jobs.each import Outcome, run_each
+from medseg.jobs.each import run_each
+from medseg.jobs.journal import Journal, open_journal
+from medseg.jobs.outcome import Outcome, in_one_line
 from medseg.jobs.progress import Progress, silent
+from medseg.jobs.run import run_jobs
+from medseg.jobs.settings import JobSettings
 
-__all__ = ["Outcome", "Progress", "run_each", "silent"]
+__all__ = [
+    "JobSettings", "Journal", "Outcome", "Progress", "in_one_line", "open_journal", "run_each",
+    "run_jobs", "silent",
+]  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 
 from medseg.case import Case, Source
 from medseg.errors import InputError, MedsegError, ResourceError
-from medseg.loading.content import files_of, state_of
+from medseg.loading.content import state_of
 from medseg.loading.preprocessing import Preprocessing, prepare_image, prepare_label
 from medseg.loading.stored_case import (
     CARD,
@@ -27,6 +27,7 @@ from medseg.loading.stored_case import (
     read_entry,
 )
 from medseg.volumes import Volume, corner_distance_mm, read_volume
+from medseg.volumes.files import files_of
 
 TEMPORARY = ".tmp-"
 

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,9 @@ from medseg.case import Source
 from medseg.errors import InputError, ResourceError
 from medseg.files import sha256, write_json
 from medseg.volumes import suffix_of
+from medseg.volumes.files import files_of
 
 SETTLED_NS = 2_000_000_000  # a file younger than this may change again within one clock tick
-DETACHED = {
-    ".mhd": re.compile(rb"^\s*ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
-    ".nhdr": re.compile(rb"^\s*data ?file\s*:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE),
-}
 
 
 @dataclass(frozen=True)
@@ -62,12 +58,6 @@ def content_of(source: Source, memory: Path) -> Content:
     return content
 
 
-def files_of(source: Source) -> list[Path]:
-    """Every file a source is read from, the voxel file of a detached header included."""
-    files = list(source) if isinstance(source, tuple) else [source]
-    return files + [extra for path in files for extra in _detached(path)]
-
-
 def state_of(files: list[Path]) -> tuple[tuple[int, int, int, int], ...]:
     """(size, mtime_ns, ctime_ns, inode) of every file.
 
@@ -99,17 +89,3 @@ def _recall(note: Path) -> Content | None:
         return Content(str(known["digest"]), state)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _detached(path: Path) -> list[Path]:
-    pattern = DETACHED.get(suffix_of(path))
-    if pattern is None or not path.is_file():
-        return []
-    found = pattern.search(path.read_bytes())
-    name = found.group(1).decode("utf-8", "replace") if found else ""
-    if name.upper() == "LOCAL":
-        return []
-    named = path.parent / name
-    if name and named.is_file():
-        return [named]
-    return sorted(other for other in path.parent.iterdir() if other.is_file() and other != path)

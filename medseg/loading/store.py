@@ -19,9 +19,10 @@ from medseg.case import Case
 from medseg.errors import InputError, MedsegError, ResourceError
 from medseg.jobs import Progress, run_each, silent
 from medseg.loading.build import TEMPORARY, BuildJob, build_entry, discard, first_file
-from medseg.loading.content import Content, content_of, files_of
+from medseg.loading.content import Content, content_of
 from medseg.loading.preprocessing import Preprocessing
 from medseg.loading.stored_case import CARD, StoredCase, read_entry
+from medseg.volumes.files import files_of
 
 VERSION = 1
 CASES, HASHES = "cases", "hashes"
