@@ -58,8 +58,8 @@ def test_a_whole_case_equals_the_reference_organ_by_organ(arrays, name):
     for value, expected in case["labels"].items():
         ours = figures[f"organ {value}"]
         if ours.status == "scored":
-            assert ours.dsc == pytest.approx(expected["dsc_medpy"], abs=1e-9)
-            assert ours.hd95 == pytest.approx(expected["hd95_medpy_mm"], abs=1e-9)
-            assert ours.hd95_directed == pytest.approx(expected["hd95_monai_mm"], rel=1e-5)
+            assert ours["dsc"] == pytest.approx(expected["dsc_medpy"], abs=1e-9)
+            assert ours["hd95"] == pytest.approx(expected["hd95_medpy_mm"], abs=1e-9)
+            assert ours["hd95_directed"] == pytest.approx(expected["hd95_monai_mm"], rel=1e-5)
         else:
             assert ours.status == ("missed" if expected["n_gt"] else "absent")

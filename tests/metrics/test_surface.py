@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 
 from medseg.metrics import hd95
+from medseg.metrics.crops import pair_of_masks
 from medseg.metrics.surface import surface_distances
 
 lengths = st.sampled_from([0.3, 0.7, 1.0, 1.5, 5.0])
@@ -53,7 +54,7 @@ def test_agrees_with_distances_measured_pair_by_pair(grid):
     directed = max(np.percentile(forth, 95), np.percentile(back, 95))
     assert hd95(pred, label, spacing) == pytest.approx(pooled, abs=1e-12)
     assert hd95(pred, label, spacing, "directed") == pytest.approx(directed, abs=1e-12)
-    for ours, theirs in zip(surface_distances(pred, label, spacing), (forth, back), strict=True):
+    for ours, theirs in zip(surface_distances(pair_of_masks(pred, label, spacing)), (forth, back), strict=True):
         np.testing.assert_allclose(np.sort(ours), np.sort(theirs), atol=1e-12)
 
 
@@ -85,7 +86,7 @@ def test_an_organ_that_touches_the_edge_has_its_surface_there():
     label = np.ones((5, 5), dtype=bool)
     pred = np.zeros((5, 5), dtype=bool)
     pred[2, 2] = True
-    forth, back = surface_distances(pred, label, (1.0, 1.0))
+    forth, back = surface_distances(pair_of_masks(pred, label, (1.0, 1.0)))
     assert forth.tolist() == [2.0]  # from the middle to the edge
     assert len(back) == 16  # the edge of a 5 by 5 square
 
