@@ -15,7 +15,7 @@ from medseg.metrics.runs import Runs, runs_of
 from medseg.metrics.surface import (
     Distances,
     largest,
-    mean_of_means,
+    mean_of_both,
     percentile_95,
     surface_distances,
 )
@@ -74,7 +74,7 @@ COMPUTE: Mapping[str, Callable[[Shared], float]] = {
     "hd95": lambda organ: percentile_95(*organ.distances, "pooled"),
     "hd95_directed": lambda organ: percentile_95(*organ.distances, "directed"),
     "hd": lambda organ: largest(organ.distances),
-    "assd": lambda organ: mean_of_means(organ.distances),
+    "assd": lambda organ: mean_of_both(organ.distances),
     "boundary_iou": lambda organ: boundary_iou_of(organ.pair),
     "lesions_found": lambda organ: float(organ.lesions.found),
     "lesions_missed": lambda organ: float(organ.lesions.missed),

@@ -72,9 +72,9 @@ def hd(pred: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> float:
 def assd(pred: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> float:
     """Average symmetric surface distance (ASSD) of one organ in one case, in mm.
 
-    The mean of two means: over the prediction's surface voxels of the distance to the label's
-    surface, and the other way round. (A mean over both sets at once, as MONAI's
-    ``SurfaceDistanceMetric(symmetric=True)`` takes it, differs where the surfaces differ in size.)
+    The mean over all surface voxels of both masks of the distance to the other surface, as
+    MedPy 0.5.2 and MONAI take it. (The mean of the two directed means, as older MedPy took it,
+    differs where the surfaces differ in size.)
 
     Args:
         pred: Predicted mask of one organ, bool, shape (H, W) or (D, H, W).
@@ -88,9 +88,9 @@ def assd(pred: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> float
         ValueError: If shapes, dtype or the length of ``spacing`` do not fit together.
 
     Source:
-        ``medpy.metric.binary.assd``.
+        ``medpy.metric.binary.assd``; ``monai.metrics.SurfaceDistanceMetric(symmetric=True)``.
     """
-    return _of_masks(pred, label, spacing, mean_of_means)
+    return _of_masks(pred, label, spacing, mean_of_both)
 
 
 def surface_distances(pair: Pair) -> Distances:
@@ -120,9 +120,9 @@ def largest(distances: Distances) -> float:
     return max(float(part.max()) for part in distances)
 
 
-def mean_of_means(distances: Distances) -> float:
+def mean_of_both(distances: Distances) -> float:
     """ASSD in mm from the two sets of distances."""
-    return sum(float(part.mean()) for part in distances) / 2
+    return float(np.concatenate(distances).mean())
 
 
 def surface_voxels(crop: Crop) -> np.ndarray:

@@ -59,7 +59,7 @@ METRICS: dict[str, Metric] = {
         "HD95 (directed)", "the larger of both directed percentiles, as MONAI"
     ),
     "hd": _distance("HD", "largest distance between the surfaces"),
-    "assd": _distance("ASSD", "mean of the two directed mean surface distances, as MedPy"),
+    "assd": _distance("ASSD", "mean distance of all surface voxels of both, as MedPy 0.5.2"),
     "nsd": _share("NSD", "share of both surfaces, by area as DeepMind, within the tolerance"),
     "boundary_iou": _share("Boundary IoU", "IoU of the rims, 2 mm from the surface inwards"),
     "lesions_found": _said("Lesions found", "lesions", f"of the truth; {TOUCH}"),
