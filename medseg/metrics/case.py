@@ -97,9 +97,7 @@ def values_of(value: LabelValue) -> tuple[int, ...]:
     return (int(value),)
 
 
-def _check_labels(
-    labels: Mapping[str, LabelValue], truth_labels: Mapping[str, LabelValue]
-) -> None:
+def _check_labels(labels: Mapping[str, LabelValue], truth_labels: Mapping[str, LabelValue]) -> None:
     for organ, value in labels.items():
         if organ not in truth_labels:
             raise ValueError(f"truth_labels must name {organ!r}, got {sorted(truth_labels)}")

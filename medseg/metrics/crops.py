@@ -1,8 +1,8 @@
 """One organ cut out of two label maps, in the order in which they lie in memory."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -56,29 +56,25 @@ class Crop:
         """Where it lies in the volume."""
         return tuple(slice(a, a + n) for a, n in zip(self.origin, self.mask.shape, strict=True))
 
-    def slabs(self, margin: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Slices of the mask in thick slabs, with background around.
-
-        Args:
-            margin: Slices of the mask that come along before and behind each slab, so that
-                its own slices have their neighbours.
+    def slabs(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The mask in thick slabs, each with what is around it.
 
         Yields:
-            Index of the first slice in the slab, counted in the mask, and the slab: each axis
-            is longer by the margin; before the first voxel of an axis comes ``margin[0]`` of
-            background or neighbours.
+            Index in the mask of the first slice of a slab, and the slab, bool: one voxel larger
+            than its part of the mask at both ends of every axis. Along the first axis the
+            neighbouring slices of the mask are there, everywhere else background.
         """
-        before, behind = margin
         count, *plane = self.mask.shape
-        around = [size + before + behind for size in plane]
-        inside = tuple(slice(before, before + size) for size in plane)
+        around = [size + 2 for size in plane]
+        inside = tuple(slice(1, 1 + size) for size in plane)
         thick = max(1, SLAB_VOXELS // max(1, int(np.prod(around))))
         for first in range(0, count, thick):
             last = min(first + thick, count)
-            slab = np.zeros((last - first + before + behind, *around), dtype=bool)
-            low, high = max(0, first - before), min(count, last + behind)
-            start = low - (first - before)
-            slab[(slice(start, start + high - low), *inside)] = self.mask[low:high]
+            slab = np.zeros((last - first + 2, *around), dtype=bool)
+            low, high = max(0, first - 1), min(count, last + 1)
+            start = low - (first - 1)
+            place = (slice(start, start + high - low), *inside)
+            slab[place] = self.mask[low:high]
             yield first, slab
 
 
@@ -119,8 +115,8 @@ def pair_of_masks(pred: np.ndarray, label: np.ndarray, spacing: Sequence[float])
     check_masks(pred, label)
     check_spacing(pred.shape, spacing)
     pred, label, grid = in_memory_order(pred, label, spacing)
-    crops = [crop(mask, bounding_boxes(mask).get(1), (1,)) for mask in (pred, label)]
-    return Pair(*crops, grid)
+    found, truth = (crop(mask, bounding_boxes(mask).get(1), (1,)) for mask in (pred, label))
+    return Pair(found, truth, grid)
 
 
 def in_memory_order(
@@ -162,6 +158,7 @@ def count_both(one: Crop, other: Crop) -> int:
     return int(sum(np.count_nonzero(a & b) for a, b in zip(*parts, strict=True)))
 
 
+@lru_cache(maxsize=32)  # every organ of a case asks for the same
 def ball(grid: Grid, radius_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """All steps of whole voxels up to a length, in order of length.
 
@@ -169,8 +166,8 @@ def ball(grid: Grid, radius_mm: float) -> tuple[np.ndarray, np.ndarray]:
         Steps, shape (axes, K), and their lengths in mm, shape (K,).
     """
     reach = [int(radius_mm / length + 1e-9) for length in grid.spacing]
-    ranges = (range(-far, far + 1) for far in reach)
-    steps = np.array(list(itertools.product(*ranges))).T
+    steps = np.indices([2 * far + 1 for far in reach]).reshape(len(reach), -1)
+    steps -= np.reshape(reach, (-1, 1))
     lengths = grid.lengths(steps)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] <= radius_mm]

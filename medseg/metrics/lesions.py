@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medseg.metrics.crops import Pair, pair_of_masks
+from medseg.metrics.crops import pair_of_masks
 from medseg.metrics.runs import Runs, components, overlaps, runs_of
 
 MATCH_IOU = 0.5  # above a half, a lesion can have one partner only

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -70,8 +71,6 @@ def nsd(
     """
     check_tolerance(tolerance_mm)
     pair = pair_of_masks(pred, label, spacing)
-    if pred.ndim not in (2, 3):
-        raise ValueError(f"nsd takes masks of two or three axes, got shape {pred.shape}")
     if pair.status != "scored":
         return float("nan") if pair.status == "absent" else 0.0
     return share_within(elements(pair), tolerance_mm)
@@ -104,6 +103,7 @@ def share_within(found: Elements, tolerance_mm: float) -> float:
     return close / sum(float(sizes.sum()) for sizes in found.sizes)
 
 
+@lru_cache(maxsize=32)  # every organ of a case asks for the same
 def sizes_of_codes(grid: Grid) -> np.ndarray:
     """Area in mm² (2D: length in mm) of the surface among neighbours, by their code.
 
@@ -122,8 +122,9 @@ def sizes_of_codes(grid: Grid) -> np.ndarray:
             normals = np.array(triangles)[:, axes] * scale
             area = float(np.sqrt((normals**2).sum(axis=1)).sum())
             for flips in itertools.product((0, 1), repeat=3):
-                code = int((1 << ((places[:, axes] ^ flips) @ [1, 2, 4])).sum())
+                code = int((2 ** ((places[:, axes] ^ flips) @ [1, 2, 4])).sum())
                 sizes[[code, 255 - code]] = area
+    sizes.flags.writeable = False
     return sizes
 
 
@@ -142,16 +143,17 @@ def _coded(crop: Crop) -> tuple[np.ndarray, np.ndarray]:
     """Where a surface passes, shape (axes, N), and the codes of the neighbours there, (N,)."""
     found, codes = [], []
     count = crop.mask.shape[0]
-    for first, slab in crop.slabs((1, 1)):
-        last = slab.shape[0] - 1 + first == count + 1
-        code = slab.view(np.uint8) if last else slab[:-1].view(np.uint8)
+    for first, slab in crop.slabs():
+        is_last = first + slab.shape[0] - 2 == count
+        code = (slab if is_last else slab[:-1]).view(np.uint8)  # the next one has those behind
         for axis in range(slab.ndim):
             pairs = np.moveaxis(code, axis, 0)
-            code = np.moveaxis(pairs[:-1] | pairs[1:] << (1 << axis), 0, axis)
-        full = (1 << (1 << slab.ndim)) - 1
-        places = np.nonzero((code != 0) & (code != full))
-        codes.append(code[places])
-        index = np.stack(places)
+            code = np.moveaxis(pairs[:-1] | pairs[1:] * np.uint8(1 << (1 << axis)), 0, axis)
+        all_inside = (1 << (1 << slab.ndim)) - 1
+        flat = code.reshape(-1)
+        places = np.flatnonzero((flat > 0) & (flat < all_inside))
+        codes.append(flat[places])
+        index = np.stack(np.unravel_index(places, code.shape))
         index[0] += first
         found.append(index)
     return np.concatenate(found, axis=1) + np.reshape(crop.origin, (-1, 1)), np.concatenate(codes)

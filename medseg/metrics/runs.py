@@ -27,7 +27,8 @@ class Runs:
     @property
     def lengths(self) -> np.ndarray:
         """Voxels of each run."""
-        return self.stop - self.start
+        lengths: np.ndarray = self.stop - self.start
+        return lengths
 
 
 def runs_of(pair: Pair) -> tuple[Runs, Runs]:
@@ -77,7 +78,7 @@ def components(runs: Runs) -> tuple[int, np.ndarray]:
 def _runs(crop: Crop, low: list[int], shape: tuple[int, ...]) -> Runs:
     ends = [np.zeros(0, dtype=np.int64)]
     offset = np.subtract(crop.origin, low)
-    for first, slab in crop.slabs((1, 1)):
+    for first, slab in crop.slabs():
         flat = slab[1:-1].reshape(-1)
         places = np.flatnonzero(flat[1:] != flat[:-1]) + 1
         index = list(np.unravel_index(places, (slab.shape[0] - 2, *slab.shape[1:])))

@@ -132,7 +132,7 @@ def surface_voxels(crop: Crop) -> np.ndarray:
         Their indices in the volume, shape (axes, N).
     """
     found = []
-    for first, slab in crop.slabs((1, 1)):
+    for first, slab in crop.slabs():
         flat = slab.reshape(-1)
         widest = slab.strides[0]
         own = flat[widest:-widest]
@@ -144,7 +144,8 @@ def surface_voxels(crop: Crop) -> np.ndarray:
         index = np.stack(np.unravel_index(places, slab.shape))
         index += np.reshape([first, *([0] * (slab.ndim - 1))], (-1, 1)) - 1
         found.append(index)
-    return np.concatenate(found, axis=1) + np.reshape(crop.origin, (-1, 1))
+    voxels: np.ndarray = np.concatenate(found, axis=1) + np.reshape(crop.origin, (-1, 1))
+    return voxels
 
 
 def _of_masks(

@@ -14,7 +14,7 @@ from medseg.training.validation import mean_per_organ
 Reduction = Literal["mean", "mean_batch", "none"]
 
 
-class CaseMetric(CumulativeIterationMetric):
+class CaseMetric(CumulativeIterationMetric):  # type: ignore[misc]
     """One metric of :func:`medseg.metrics.evaluate_case`, summed up over batches of cases.
 
     Called with ``y_pred`` and ``y``: class maps of shape (B, 1, H, W) or (B, 1, H, W, D), or
@@ -40,7 +40,7 @@ class CaseMetric(CumulativeIterationMetric):
             another number of channels than one, differ in shape, or come without spacing.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         labels: Mapping[str, int | Sequence[int]],
         metric: str = "dsc",
@@ -68,7 +68,9 @@ class CaseMetric(CumulativeIterationMetric):
         """The figure of every case and organ, shape (B, organs)."""
         if y is None or y.shape != y_pred.shape or y.ndim < 4 or y.shape[1] != 1:
             shapes = f"y_pred {tuple(y_pred.shape)}, y {None if y is None else tuple(y.shape)}"
-            raise ValueError(f"y_pred and y must be class maps of one shape (B, 1, …), got {shapes}")
+            raise ValueError(
+                f"y_pred and y must be class maps of one shape (B, 1, …), got {shapes}"
+            )
         spacings = self._spacings(y, spacing)
         rows = [
             self._of_case(*case)

@@ -36,7 +36,13 @@ def test_equals_the_single_functions_organ_by_organ(seed, pred_order, label_orde
             masks[0].sum() * 0.0024,
             masks[1].sum() * 0.0024,
         )
-        got = (ours["dsc"], ours["hd95"], ours["hd95_directed"], ours["volume_pred_ml"], ours["volume_label_ml"])
+        got = (
+            ours["dsc"],
+            ours["hd95"],
+            ours["hd95_directed"],
+            ours["volume_pred_ml"],
+            ours["volume_label_ml"],
+        )
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
