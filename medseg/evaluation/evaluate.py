@@ -3,8 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ METRICS = {
         "convention": f"the larger of both directed percentiles, as MONAI; in means {PENALTY}",
     },
 }  # fmt: skip
+FIGURES = ("dsc", "hd95", "hd95_directed", "volume_pred_ml", "volume_label_ml")
 COLUMNS = {  # of results.csv → key of an organ's figures
     "status": "status",
     "dsc": "dsc",
@@ -144,8 +144,9 @@ def score(pair: Pair) -> dict[str, Any]:
         wanted = f"an organ of the truth ({', '.join(pair.truth_labels)})"
         raise InputError(pair.prediction, wanted, f"only {', '.join(pair.labels)}")
     figures = evaluate_case(
-        pred.array, label.array, label.spacing, organs, truth_labels=pair.truth_labels
-    )
+        pred.array, label.array, label.spacing, organs, truth_labels=pair.truth_labels,
+        metrics=FIGURES,
+    )  # fmt: skip
     extent = (size * step for size, step in zip(label.array.shape, label.spacing, strict=True))
     return {
         "case_id": pair.case_id,
@@ -155,7 +156,10 @@ def score(pair: Pair) -> dict[str, Any]:
         "shape": list(label.array.shape),
         "spacing": list(label.spacing),
         "diagonal_mm": math.hypot(*extent),
-        "organs": {organ: _null_broken(asdict(figure)) for organ, figure in figures.items()},
+        "organs": {
+            organ: {"status": figure.status} | _null_broken(dict(figure.values))
+            for organ, figure in figures.items()
+        },
         "label_values": {organ: pair.truth_labels[organ] for organ in organs},
         "not_in_truth": [organ for organ in pair.labels if organ not in organs],
     }

@@ -26,8 +26,34 @@ def bounding_boxes(label_map: np.ndarray) -> dict[int, Box]:
         values, label_map = _renumber(label_map)
     else:
         values = np.arange(1, int(label_map.max()) + 1)
-    boxes = find_objects(label_map, len(values))
-    return {int(value): box for value, box in zip(values, boxes, strict=True) if box is not None}
+    boxes = _by_slice(label_map, len(values)) if label_map.ndim == 3 else _numbered(label_map)
+    return {int(values[number - 1]): boxes[number] for number in sorted(boxes)}
+
+
+def _by_slice(label_map: np.ndarray, largest: int) -> dict[int, Box]:
+    """Boxes of the values 1 to ``largest``, looking only where a slice is not empty."""
+    ends: dict[int, list[int]] = {}
+    for index, plane in enumerate(label_map):
+        rows = np.flatnonzero(np.bitwise_or.reduce(plane, axis=1))
+        if not len(rows):
+            continue
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        columns = np.flatnonzero(np.bitwise_or.reduce(plane[top:bottom], axis=0))
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        for value, (down, across) in _numbered(plane[top:bottom, left:right], largest).items():
+            box = (top + down.start, left + across.start, top + down.stop, left + across.stop)
+            known = ends.setdefault(value, [index, *box[:2], index + 1, *box[2:]])
+            known[1:3] = min(known[1], box[0]), min(known[2], box[1])
+            known[3:] = index + 1, max(known[4], box[2]), max(known[5], box[3])
+    return {
+        value: tuple(slice(start, stop) for start, stop in zip(end[:3], end[3:], strict=True))
+        for value, end in ends.items()
+    }
+
+
+def _numbered(label_map: np.ndarray, largest: int = 0) -> dict[int, Box]:
+    boxes = find_objects(label_map, largest)
+    return {number: box for number, box in enumerate(boxes, 1) if box is not None}
 
 
 def as_integers(label_map: np.ndarray) -> np.ndarray:

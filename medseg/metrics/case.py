@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from medseg.metrics.boxes import Box, as_integers, bounding_boxes
+from medseg.metrics.boxes import as_integers, bounding_boxes
+from medseg.metrics.crops import Pair, Status, crop, in_memory_order, join
+from medseg.metrics.figures import figures_of
 from medseg.metrics.masks import check_spacing
-from medseg.metrics.surface import percentile_95, surface_distances
+from medseg.metrics.table import DEFAULT_METRICS, TOLERANCES_MM, keys_of
 
-Status = Literal["scored", "missed", "false_positive", "absent"]
-NAN, INF = float("nan"), float("inf")
+LabelValue = int | Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -21,29 +21,28 @@ class OrganFigures:
     Attributes:
         status: ``"scored"`` (the organ is in both label maps), ``"missed"`` (in the reference
             alone), ``"false_positive"`` (in the prediction alone) or ``"absent"`` (in neither).
-        dsc: As :func:`medseg.metrics.dsc`; ``nan`` where absent.
-        hd95: As :func:`medseg.metrics.hd95`, pooled, in mm; ``inf`` where missed or invented,
-            ``nan`` where absent.
-        hd95_directed: The same with the larger of the directed percentiles.
-        volume_pred_ml: Volume of the prediction.
-        volume_label_ml: Volume of the reference.
+        values: Key of :func:`medseg.metrics.table.keys_of` → figure. Where the organ was missed
+            or invented, metrics that judge are at their worst: 0, or ``inf`` for distances;
+            where it is absent, they are ``nan``. Volumes and counts are what they are.
     """
 
     status: Status
-    dsc: float
-    hd95: float
-    hd95_directed: float
-    volume_pred_ml: float
-    volume_label_ml: float
+    values: Mapping[str, float]
+
+    def __getitem__(self, key: str) -> float:
+        """The figure of one key."""
+        return self.values[key]
 
 
 def evaluate_case(
     pred: np.ndarray,
     label: np.ndarray,
     spacing: Sequence[float],
-    labels: Mapping[str, int],
+    labels: Mapping[str, LabelValue],
     *,
-    truth_labels: Mapping[str, int] | None = None,
+    truth_labels: Mapping[str, LabelValue] | None = None,
+    metrics: Sequence[str] | None = None,
+    tolerances_mm: Sequence[float] = TOLERANCES_MM,
 ) -> dict[str, OrganFigures]:
     """Figures of every organ of one case.
 
@@ -52,63 +51,58 @@ def evaluate_case(
             numbers.
         label: Reference label map on the same grid; the two may differ in type.
         spacing: Distance between voxel centres along each array axis, in mm.
-        labels: Organ name → value. Values need not be consecutive; values that are not named
+        labels: Organ name → value, or several values: a region, which is their union. Values
+            need not be consecutive, and may belong to several organs; values that are not named
             are left out of account.
-        truth_labels: Organ name → value in ``label``, if it has other values than ``pred``;
-            every organ of ``labels`` must be in it.
+        truth_labels: Organ name → value or values in ``label``, if it has other values than
+            ``pred``; every organ of ``labels`` must be in it.
+        metrics: Names from :data:`medseg.metrics.table.METRICS`; ``None``: all of them. Only
+            what is asked for is worked out.
+        tolerances_mm: Tolerances of the NSD, in mm.
 
     Returns:
         The figures by organ name, in the order of ``labels``.
 
     Raises:
         ValueError: If the shapes or the spacing do not fit together, a label map holds broken
-            numbers, or an organ has no value or that of the background.
+            numbers, an organ has no value or that of the background, or a metric is unknown.
     """
     if pred.shape != label.shape:
         raise ValueError(
             f"pred and label must have one shape, got pred {pred.shape} and label {label.shape}"
         )
     check_spacing(pred.shape, spacing)
+    metrics = DEFAULT_METRICS if metrics is None else metrics
+    keys_of(metrics, tolerances_mm)
     truth_labels = labels if truth_labels is None else truth_labels
     _check_labels(labels, truth_labels)
-    pred, label = as_integers(pred), as_integers(label)
-    if pred.flags.f_contiguous:  # as read from NIfTI: walk through memory in its order
-        pred, label, spacing = pred.T, label.T, tuple(spacing)[::-1]
+    pred, label, grid = in_memory_order(as_integers(pred), as_integers(label), spacing)
     pred_boxes, label_boxes = bounding_boxes(pred), bounding_boxes(label)
     figures = {}
-    for organ, value in labels.items():
-        truth = truth_labels[organ]
-        box = _join(pred_boxes.get(value), label_boxes.get(truth))
-        figures[organ] = _figures(pred[box] == value, label[box] == truth, spacing)
+    for organ in labels:
+        values, truth = values_of(labels[organ]), values_of(truth_labels[organ])
+        pair = Pair(
+            crop(pred, join([pred_boxes.get(value) for value in values]), values),
+            crop(label, join([label_boxes.get(value) for value in truth]), truth),
+            grid,
+        )
+        figures[organ] = OrganFigures(pair.status, figures_of(pair, metrics, tolerances_mm))
     return figures
 
 
-def _figures(pred: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> OrganFigures:
-    n_pred, n_label = int(np.count_nonzero(pred)), int(np.count_nonzero(label))
-    voxel_ml = float(np.prod(spacing)) / 1000
-    volumes = n_pred * voxel_ml, n_label * voxel_ml
-    if not n_pred and not n_label:
-        return OrganFigures("absent", NAN, NAN, NAN, *volumes)
-    if not n_pred or not n_label:
-        return OrganFigures("false_positive" if n_pred else "missed", 0.0, INF, INF, *volumes)
-    dsc = 2.0 * int(np.count_nonzero(pred & label)) / (n_pred + n_label)
-    distances = surface_distances(pred, label, spacing)
-    pooled, directed = (percentile_95(*distances, "pooled"), percentile_95(*distances, "directed"))
-    return OrganFigures("scored", dsc, pooled, directed, *volumes)
+def values_of(value: LabelValue) -> tuple[int, ...]:
+    """The values of an organ or region."""
+    if isinstance(value, Sequence):
+        return tuple(int(part) for part in value)
+    return (int(value),)
 
 
-def _join(one: Box | None, other: Box | None) -> Box:
-    """The smallest box around both; an empty one where neither is."""
-    if one is None or other is None:
-        return one or other or (slice(0, 0),)
-    return tuple(
-        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
-
-
-def _check_labels(labels: Mapping[str, int], truth_labels: Mapping[str, int]) -> None:
+def _check_labels(labels: Mapping[str, LabelValue], truth_labels: Mapping[str, LabelValue]) -> None:
     for organ, value in labels.items():
         if organ not in truth_labels:
             raise ValueError(f"truth_labels must name {organ!r}, got {sorted(truth_labels)}")
-        if 0 in (value, truth_labels[organ]):
-            raise ValueError(f"{organ!r} must have another value than 0, which is background")
+        for values in (values_of(value), values_of(truth_labels[organ])):
+            if not values:
+                raise ValueError(f"{organ!r} must have at least one value, got none")
+            if 0 in values:
+                raise ValueError(f"{organ!r} must have another value than 0, which is background")

@@ -20,7 +20,7 @@ def check_masks(pred: np.ndarray, label: np.ndarray) -> None:
 
 
 def check_spacing(shape: tuple[int, ...], spacing: Sequence[float]) -> None:
-    """Refuse a spacing that does not fit the shape or is no length.
+    """Refuse a spacing that does not fit the shape or is no length, and what is not 2D or 3D.
 
     Raises:
         ValueError: Naming what was given.
@@ -30,5 +30,7 @@ def check_spacing(shape: tuple[int, ...], spacing: Sequence[float]) -> None:
             "pred, label and spacing must describe the same grid, got "
             f"pred {shape}, label {shape} and {len(spacing)} spacings"
         )
+    if len(shape) not in (2, 3):
+        raise ValueError(f"masks and label maps must have two or three axes, got shape {shape}")
     if not all(np.isfinite(length) and length > 0 for length in spacing):
         raise ValueError(f"spacing must be positive lengths in mm, got {tuple(spacing)}")

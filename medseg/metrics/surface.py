@@ -1,14 +1,15 @@
 """Distances between the surfaces of two segmentation masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from medseg.metrics.masks import check_masks, check_spacing
+from medseg.metrics.crops import Crop, Pair, pair_of_masks
+from medseg.metrics.distances import nearest_mm
 
 Convention = Literal["pooled", "directed"]
+Distances = tuple[np.ndarray, np.ndarray]
 
 
 def hd95(
@@ -45,32 +46,64 @@ def hd95(
     """
     if convention not in get_args(Convention):
         raise ValueError(f"convention must be one of {get_args(Convention)}, got {convention!r}")
-    check_masks(pred, label)
-    check_spacing(pred.shape, spacing)
-    if not pred.any() and not label.any():
-        return float("nan")
-    if not pred.any() or not label.any():
-        return float("inf")
-    return percentile_95(*surface_distances(pred, label, spacing), convention)
+    return _of_masks(pred, label, spacing, lambda both: percentile_95(*both, convention))
 
 
-def surface_distances(
-    pred: np.ndarray, label: np.ndarray, spacing: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
+def hd(pred: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> float:
+    """Hausdorff distance of one organ in one case, in mm: the largest surface distance.
+
+    Args:
+        pred: Predicted mask of one organ, bool, shape (H, W) or (D, H, W).
+        label: Reference mask of the same organ, bool, same shape.
+        spacing: Distance between voxel centres along each array axis, in mm.
+
+    Returns:
+        The distance in mm; ``nan`` if both masks are empty and ``inf`` if only one is.
+
+    Raises:
+        ValueError: If shapes, dtype or the length of ``spacing`` do not fit together.
+
+    Source:
+        ``medpy.metric.binary.hd``; Huttenlocher et al., IEEE PAMI 15 (1993) 850.
+    """
+    return _of_masks(pred, label, spacing, largest)
+
+
+def assd(pred: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> float:
+    """Average symmetric surface distance (ASSD) of one organ in one case, in mm.
+
+    The mean over all surface voxels of both masks of the distance to the other surface, as
+    MedPy 0.5.2 and MONAI take it. (The mean of the two directed means, as older MedPy took it,
+    differs where the surfaces differ in size.)
+
+    Args:
+        pred: Predicted mask of one organ, bool, shape (H, W) or (D, H, W).
+        label: Reference mask of the same organ, bool, same shape.
+        spacing: Distance between voxel centres along each array axis, in mm.
+
+    Returns:
+        The distance in mm; ``nan`` if both masks are empty and ``inf`` if only one is.
+
+    Raises:
+        ValueError: If shapes, dtype or the length of ``spacing`` do not fit together.
+
+    Source:
+        ``medpy.metric.binary.assd``; ``monai.metrics.SurfaceDistanceMetric(symmetric=True)``.
+    """
+    return _of_masks(pred, label, spacing, mean_of_both)
+
+
+def surface_distances(pair: Pair) -> Distances:
     """Distance in mm from each surface voxel of one mask to the nearest of the other.
 
-    Neither mask may be empty. Masks may be cropped to the box that holds both beforehand: what
-    lies beyond the array counts as outside the organ, so the distances stay the same.
+    Neither mask may be empty.
 
     Returns:
         From the prediction to the label and from the label to the prediction, each of shape
-        (surface voxels,), in no particular order.
+        (surface voxels,).
     """
-    pred_surface, label_surface = _surface(pred), _surface(label)
-    return (
-        _distances(pred_surface, label_surface, spacing),
-        _distances(label_surface, pred_surface, spacing),
-    )
+    pred, label = surface_voxels(pair.pred), surface_voxels(pair.label)
+    return nearest_mm(pred, label, pair.grid), nearest_mm(label, pred, pair.grid)
 
 
 def percentile_95(
@@ -82,26 +115,46 @@ def percentile_95(
     return max(float(np.percentile(part, 95)) for part in (pred_to_label, label_to_pred))
 
 
-def _surface(mask: np.ndarray) -> np.ndarray:
-    """Voxels of ``mask`` with a face neighbour outside it; beyond the array is outside."""
-    inner = mask.copy()
-    for axis in range(mask.ndim):
-        inside, along = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
-        inside[1:] &= along[:-1]
-        inside[:-1] &= along[1:]
-        inside[0] = inside[-1] = False
-    surface: np.ndarray = mask & ~inner
-    return surface
+def largest(distances: Distances) -> float:
+    """HD in mm from the two sets of distances."""
+    return max(float(part.max()) for part in distances)
 
 
-def _distances(start: np.ndarray, goal: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Distance in mm from every voxel of ``start`` to the nearest voxel of ``goal``."""
-    distances = np.zeros(np.count_nonzero(start))
-    away = np.argwhere(start & ~goal)  # the rest lies on ``goal``, at distance zero
-    if len(away):
-        goal_voxels = np.argwhere(goal)
-        tree = cKDTree(goal_voxels * np.asarray(spacing), balanced_tree=False, compact_nodes=False)
-        _, nearest = tree.query(away * np.asarray(spacing))
-        steps = away - goal_voxels[nearest]  # whole voxels: free of the rounding of positions
-        distances[: len(away)] = np.linalg.norm(steps * np.asarray(spacing), axis=1)
-    return distances
+def mean_of_both(distances: Distances) -> float:
+    """ASSD in mm from the two sets of distances."""
+    return float(np.concatenate(distances).mean())
+
+
+def surface_voxels(crop: Crop) -> np.ndarray:
+    """Voxels of a mask with a face neighbour outside it; beyond the array is outside.
+
+    Returns:
+        Their indices in the volume, shape (axes, N).
+    """
+    found = []
+    for first, slab in crop.slabs():
+        flat = slab.reshape(-1)
+        widest = slab.strides[0]
+        own = flat[widest:-widest]
+        inner = own.copy()
+        for stride in slab.strides:  # a neighbour in the slab is a neighbour in the flat array
+            inner &= flat[widest - stride : flat.size - widest - stride]
+            inner &= flat[widest + stride : flat.size - widest + stride]
+        places = np.flatnonzero(own > inner) + widest
+        index = np.stack(np.unravel_index(places, slab.shape))
+        index += np.reshape([first, *([0] * (slab.ndim - 1))], (-1, 1)) - 1
+        found.append(index)
+    voxels: np.ndarray = np.concatenate(found, axis=1) + np.reshape(crop.origin, (-1, 1))
+    return voxels
+
+
+def _of_masks(
+    pred: np.ndarray,
+    label: np.ndarray,
+    spacing: Sequence[float],
+    figure: Callable[[Distances], float],
+) -> float:
+    pair = pair_of_masks(pred, label, spacing)
+    if pair.status != "scored":
+        return float("nan") if pair.status == "absent" else float("inf")
+    return figure(surface_distances(pair))

@@ -125,7 +125,7 @@ def validate(
             slices += len(logits)
         per_case.append(dsc_of(confusion))
     progress("Validating", len(cases), len(cases))
-    return Scores(loss_sum / slices, _mean_per_organ(organs, per_case))
+    return Scores(loss_sum / slices, mean_per_organ(organs, per_case))
 
 
 def dsc_of(confusion: np.ndarray) -> np.ndarray:
@@ -152,9 +152,15 @@ def _confusion(logits: torch.Tensor, truth: torch.Tensor, num_classes: int) -> n
     return pairs.reshape(num_classes, num_classes).cpu().numpy()
 
 
-def _mean_per_organ(
+def mean_per_organ(
     organs: Sequence[str], per_case: Sequence[np.ndarray]
 ) -> dict[str, float | None]:
+    """Mean over the cases that have a figure, organ by organ; ``None`` where none has.
+
+    Args:
+        organs: Names.
+        per_case: Figures of each case, shape (organs,), ``nan`` where there is nothing to score.
+    """
     table = np.stack(per_case)  # (cases, organs)
     columns = [column[~np.isnan(column)] for column in table.T]
     return {

@@ -4,7 +4,9 @@ Files without a geometry of their own (``.npz``, ``.npy``, ``.h5``; one axial sl
 them with slices first) are given a spacing of 1 mm, and the slices become the last axis.
 """
 
+import contextlib
 import gzip
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +31,7 @@ ARRAYS = (".npz", ".npy", *HDF5)
 SUFFIXES = NIFTI + ITK + FITS + ARRAYS
 Read = TypeVar("Read")
 NIFTI2_HEADER_BYTES = 540
+GZIP_START, LARGEST_GZIP_RATIO = b"\x1f\x8b\x08", 1032
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 READ_ERRORS = (
     OSError,
@@ -124,15 +127,35 @@ def _guarded(path: Path, read: Callable[[], Read]) -> Read:
 
 
 def _read_nifti(path: Path) -> Volume:
-    image = _load_to_the_last_byte(path) if path.suffix.lower() == ".gz" else nib.load(path)
-    scaled = image.dataobj.slope != 1 or image.dataobj.inter != 0
-    array = np.asarray(image.dataobj) if not scaled else image.get_fdata(dtype=np.float32)
+    content = _unpack(path.read_bytes()) if path.suffix.lower() == ".gz" else None
+    image = nib.load(path) if content is None else _image_of(content)
+    voxels = image.dataobj
+    if voxels.slope != 1 or voxels.inter != 0:
+        array = image.get_fdata(dtype=np.float32)
+    elif content is None:
+        array = np.asarray(voxels)
+    else:  # three times as fast as through nibabel's file reader
+        flat = np.frombuffer(content, voxels.dtype, math.prod(voxels.shape), voxels.offset)
+        array = flat.reshape(voxels.shape, order="F").copy(order="K")
     return Volume(array, np.asarray(image.affine, dtype=float))
 
 
-def _load_to_the_last_byte(path: Path) -> nib.Nifti1Image:
-    """Unpack the whole file first: nibabel alone stops before the checksum at its end."""
-    content = gzip.decompress(path.read_bytes())
+def _unpack(packed: bytes) -> bytes:
+    """The whole content, checked to the last byte: nibabel alone stops before the checksum.
+
+    The end of the file says how long the content is, so that it is unpacked into one piece of
+    memory; files of several members, or with something behind, take the slower way.
+    """
+    size = int.from_bytes(packed[-4:], "little")
+    if packed.find(GZIP_START, 1) < 0 and 0 < size <= LARGEST_GZIP_RATIO * len(packed):
+        with contextlib.suppress(zlib.error):  # gzip below says better what is broken
+            content = zlib.decompress(packed, wbits=31, bufsize=size)
+            if len(content) == size:
+                return content
+    return gzip.decompress(packed)
+
+
+def _image_of(content: bytes) -> nib.Nifti1Image:
     sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
     kind = nib.Nifti2Image if NIFTI2_HEADER_BYTES in sizes else nib.Nifti1Image
     return kind.from_bytes(content)

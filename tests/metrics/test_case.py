@@ -36,7 +36,13 @@ def test_equals_the_single_functions_organ_by_organ(seed, pred_order, label_orde
             masks[0].sum() * 0.0024,
             masks[1].sum() * 0.0024,
         )
-        got = (ours.dsc, ours.hd95, ours.hd95_directed, ours.volume_pred_ml, ours.volume_label_ml)
+        got = (
+            ours["dsc"],
+            ours["hd95"],
+            ours["hd95_directed"],
+            ours["volume_pred_ml"],
+            ours["volume_label_ml"],
+        )
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
@@ -46,14 +52,14 @@ def test_every_status_by_hand():
     labels = {"scored": 1, "missed": 2, "false_positive": 3, "absent": 4}
     figures = evaluate_case(pred, label, (2.0, 5.0), labels)
     assert {organ: organ for organ in figures} == {o: f.status for o, f in figures.items()}
-    assert figures["scored"].dsc == pytest.approx(2 / 3)
-    assert figures["scored"].hd95_directed == pytest.approx(0.95 * 5)
-    assert figures["missed"].dsc == figures["false_positive"].dsc == 0
-    assert figures["missed"].hd95 == figures["false_positive"].hd95_directed == np.inf
-    assert np.isnan(figures["absent"].dsc)
-    assert np.isnan(figures["absent"].hd95)
-    assert figures["scored"].volume_pred_ml == pytest.approx(0.02)
-    assert figures["missed"].volume_pred_ml == 0
+    assert figures["scored"]["dsc"] == pytest.approx(2 / 3)
+    assert figures["scored"]["hd95_directed"] == pytest.approx(0.95 * 5)
+    assert figures["missed"]["dsc"] == figures["false_positive"]["dsc"] == 0
+    assert figures["missed"]["hd95"] == figures["false_positive"]["hd95_directed"] == np.inf
+    assert np.isnan(figures["absent"]["dsc"])
+    assert np.isnan(figures["absent"]["hd95"])
+    assert figures["scored"]["volume_pred_ml"] == pytest.approx(0.02)
+    assert figures["missed"]["volume_pred_ml"] == 0
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int64, np.float32, np.float64, ">i2"])

@@ -10,6 +10,15 @@ from medseg.metrics import dsc, evaluate_case, hd95
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CASES = json.loads((REFERENCE / "metrics.json").read_text())["cases"]
+MEDPY = {
+    "iou": "jaccard_medpy", "precision": "precision_medpy", "recall": "recall_medpy",
+    "hd": "hd_medpy_mm", "assd": "assd_medpy_mm",
+}  # fmt: skip
+MONAI = {
+    "hd": "hd_monai_mm", "assd": "asd_symmetric_monai_mm",
+    "nsd_1mm": "nsd_1mm_monai_subvoxel", "nsd_2mm": "nsd_2mm_monai_subvoxel",
+}  # fmt: skip
+DEEPMIND = {"nsd_1mm": "nsd_1mm_deepmind", "nsd_2mm": "nsd_2mm_deepmind", "dsc": "dsc_deepmind"}
 ORGANS = [(name, value) for name, case in CASES.items() for value in case["labels"]]
 
 
@@ -57,9 +66,16 @@ def test_a_whole_case_equals_the_reference_organ_by_organ(arrays, name):
     figures = evaluate_case(arrays[f"{name}__pred"], arrays[f"{name}__gt"], case["spacing"], labels)
     for value, expected in case["labels"].items():
         ours = figures[f"organ {value}"]
+        for key, theirs in DEEPMIND.items():
+            known = np.nan if expected[theirs] == "nan" else expected[theirs]
+            assert ours[key] == pytest.approx(known, abs=1e-9, nan_ok=True)
         if ours.status == "scored":
-            assert ours.dsc == pytest.approx(expected["dsc_medpy"], abs=1e-9)
-            assert ours.hd95 == pytest.approx(expected["hd95_medpy_mm"], abs=1e-9)
-            assert ours.hd95_directed == pytest.approx(expected["hd95_monai_mm"], rel=1e-5)
+            for key, theirs in MEDPY.items():
+                assert ours[key] == pytest.approx(expected[theirs], abs=1e-9)
+            for key, theirs in MONAI.items():
+                assert ours[key] == pytest.approx(expected[theirs], rel=1e-5, abs=1e-6)
+            assert ours["dsc"] == pytest.approx(expected["dsc_medpy"], abs=1e-9)
+            assert ours["hd95"] == pytest.approx(expected["hd95_medpy_mm"], abs=1e-9)
+            assert ours["hd95_directed"] == pytest.approx(expected["hd95_monai_mm"], rel=1e-5)
         else:
             assert ours.status == ("missed" if expected["n_gt"] else "absent")

@@ -3,8 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
+from scipy.spatial import cKDTree
 
-from medseg.metrics import hd95
+from medseg.metrics import assd, evaluate_case, hd, hd95
+from medseg.metrics.crops import Grid, pair_of_masks
+from medseg.metrics.distances import nearest_mm
 from medseg.metrics.surface import surface_distances
 
 lengths = st.sampled_from([0.3, 0.7, 1.0, 1.5, 5.0])
@@ -53,7 +56,9 @@ def test_agrees_with_distances_measured_pair_by_pair(grid):
     directed = max(np.percentile(forth, 95), np.percentile(back, 95))
     assert hd95(pred, label, spacing) == pytest.approx(pooled, abs=1e-12)
     assert hd95(pred, label, spacing, "directed") == pytest.approx(directed, abs=1e-12)
-    for ours, theirs in zip(surface_distances(pred, label, spacing), (forth, back), strict=True):
+    for ours, theirs in zip(
+        surface_distances(pair_of_masks(pred, label, spacing)), (forth, back), strict=True
+    ):
         np.testing.assert_allclose(np.sort(ours), np.sort(theirs), atol=1e-12)
 
 
@@ -85,7 +90,7 @@ def test_an_organ_that_touches_the_edge_has_its_surface_there():
     label = np.ones((5, 5), dtype=bool)
     pred = np.zeros((5, 5), dtype=bool)
     pred[2, 2] = True
-    forth, back = surface_distances(pred, label, (1.0, 1.0))
+    forth, back = surface_distances(pair_of_masks(pred, label, (1.0, 1.0)))
     assert forth.tolist() == [2.0]  # from the middle to the edge
     assert len(back) == 16  # the edge of a 5 by 5 square
 
@@ -114,3 +119,35 @@ def test_error_names_what_does_not_fit():
         hd95(mask.astype(np.uint8), mask, spacing=(1, 1))
     with pytest.raises(ValueError, match=r"'pooled', 'directed'.*got 'medpy'"):
         hd95(mask, mask, (1, 1), convention="medpy")
+
+
+def test_hd_and_assd_by_hand():
+    pred, label = np.zeros((2, 1, 12), dtype=bool)
+    pred[0, 1] = pred[0, 9] = label[0, 1] = label[0, 2] = True
+    # prediction to label: 0 and 7 voxels; label to prediction: 0 and 1
+    assert hd(pred, label, (1.0, 2.0)) == 14.0
+    assert assd(pred, label, (1.0, 2.0)) == pytest.approx((0 + 14 + 0 + 2) / 4)
+    empty = np.zeros_like(pred)
+    for figure in (hd, assd):
+        assert figure(pred, empty, (1, 1)) == figure(empty, pred, (1, 1)) == np.inf
+        assert np.isnan(figure(empty, empty, (1, 1)))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(1.0, 1.0, 1.0), (0.2, 0.3, 5.0)]))
+def test_near_and_far_voxels_have_the_distances_of_a_tree_alone(seed, spacing):
+    rng = np.random.default_rng(seed)
+    start, goal = (np.unique(rng.integers(0, 25, (3, n)), axis=1) for n in (300, 200))
+    start = np.concatenate([start, start[:, :20] + [[60], [0], [-40]]], axis=1)
+    ours = nearest_mm(start, goal, Grid(spacing))
+    far, _ = cKDTree(goal.T * np.asarray(spacing)).query(start.T * np.asarray(spacing))
+    np.testing.assert_allclose(ours, far, rtol=1e-12)
+
+
+def test_masks_larger_than_one_slab_have_no_seams(monkeypatch):
+    rng = np.random.default_rng(0)
+    masks = [rng.random((9, 6, 7)) > 0.4 for _ in range(2)]
+    whole = evaluate_case(*[mask.astype(int) for mask in masks], (1, 2, 3), {"liver": 1})
+    monkeypatch.setattr("medseg.metrics.crops.SLAB_VOXELS", 100)
+    slabs = evaluate_case(*[mask.astype(int) for mask in masks], (1, 2, 3), {"liver": 1})
+    assert whole == slabs

@@ -120,6 +120,18 @@ def test_a_gzip_whose_last_bytes_are_missing_is_refused(tmp_path, missing):
         read_volume(path)
 
 
+def test_a_gzip_of_several_members_is_read_whole(tmp_path):
+    volume = _volume()
+    write_volume(tmp_path / "a.nii.gz", volume)
+    content = gzip.decompress((tmp_path / "a.nii.gz").read_bytes())
+    half = len(content) // 2
+    members = [gzip.compress(part) for part in (content[:half], content[half:])]
+    (tmp_path / "a.nii.gz").write_bytes(b"".join(members))
+    array = read_volume(tmp_path / "a.nii.gz").array
+    np.testing.assert_array_equal(array, volume.array)
+    assert array.flags.writeable
+
+
 def test_a_gzip_with_a_wrong_checksum_is_refused(tmp_path):
     path = tmp_path / "a.nii.gz"
     write_volume(path, _volume())
