@@ -11,10 +11,7 @@ from medseg.errors import InputError
 from medseg.files import read_json
 
 STATUSES = ("scored", "missed", "false_positive", "absent")
-DISTANCE = ("mean", "mean_scored")
-SUMMARY = {"dsc": ("mean", "median", "std"), "hd95": DISTANCE, "hd95_directed": DISTANCE}
-MEAN = ("dsc", "hd95", "hd95_scored", "hd95_directed", "hd95_directed_scored")
-ORGAN = ("dsc", "hd95", "hd95_directed", "volume_pred_ml", "volume_label_ml")
+VOLUMES = ("volume_pred_ml", "volume_label_ml")
 Columns = Mapping[str, list[float]]
 
 
@@ -52,17 +49,11 @@ def read_results(path: Path) -> dict[str, Any]:
     content = read_json(path)
     _check_keys(path, content, {"labels": dict, "metrics": dict, "cases": list, "summary": dict})
     _check_keys(path, content["summary"], {"organs": dict, "mean": dict}, "summary")
-    _check_numbers(path, content["summary"]["mean"], MEAN, "the mean over the organs")
-    for organ in content["labels"]:
-        where, entry = f"the summary of {organ!r}", content["summary"]["organs"].get(organ)
-        _check_keys(path, entry, {"counts": dict, **dict.fromkeys(SUMMARY, dict)}, where)
-        _check_keys(path, entry["counts"], dict.fromkeys(STATUSES, int), where)
-        for metric, names in SUMMARY.items():
-            _check_numbers(path, entry[metric], names, f"{metric} in {where}")
-    for case in content["cases"]:
-        _check_case(path, case, content["labels"])
     for name, metric in content["metrics"].items():
         _check_keys(path, metric, {}, f"metric {name!r}")
+    _check_summary(path, content)
+    for case in content["cases"]:
+        _check_case(path, case, content)
     failures = content.setdefault("failures", [])
     for failure in failures if isinstance(failures, list) else [failures]:
         _check_keys(path, failure, {"case_id": str, "error": str}, "a failure")
@@ -117,10 +108,26 @@ def _number(path: Path, line: int, name: str, text: str | None) -> float:
         raise InputError(path, f"a number for {name!r} in line {line}", repr(text[:40])) from None
 
 
-def _check_case(path: Path, case: Any, labels: Mapping[str, int]) -> None:
+def _check_summary(path: Path, content: Mapping[str, Any]) -> None:
+    """Headline metrics must be there; whatever else is there must be numbers."""
+    summary, metrics = content["summary"], content["metrics"]
+    headline = [name for name, metric in metrics.items() if metric.get("headline", True)]
+    _check_numbers(path, summary["mean"], headline, "the mean over the organs")
+    _check_numbers(path, summary["mean"], summary["mean"], "the mean over the organs")
+    for organ in content["labels"]:
+        where, entry = f"the summary of {organ!r}", summary["organs"].get(organ)
+        _check_keys(path, entry, {"counts": dict, **dict.fromkeys(headline, dict)}, where)
+        _check_keys(path, entry["counts"], dict.fromkeys(STATUSES, int), where)
+        for name in [name for name in metrics if name in entry]:
+            _check_keys(path, entry[name], {}, f"{name} in {where}")
+            wanted = ("mean", *entry[name]) if name in headline else entry[name]
+            _check_numbers(path, entry[name], wanted, f"{name} in {where}")
+
+
+def _check_case(path: Path, case: Any, content: Mapping[str, Any]) -> None:
     _check_keys(path, case, {"case_id": str, "organs": dict}, "a case")
     unknown = case.get("not_in_truth", [])  # organs the truth does not name, so never compared
-    for organ in labels:
+    for organ in content["labels"]:
         where = f"case {case['case_id']!r}, organ {organ!r}"
         entry = case["organs"].get(organ)
         if entry is None and isinstance(unknown, list) and organ in unknown:
@@ -128,7 +135,8 @@ def _check_case(path: Path, case: Any, labels: Mapping[str, int]) -> None:
         _check_keys(path, entry, {"status": str}, where)
         if entry["status"] not in STATUSES:
             raise InputError(path, f"one of {', '.join(STATUSES)} in {where}", entry["status"])
-        _check_numbers(path, entry, ORGAN, where)
+        names = [name for name in (*content["metrics"], *VOLUMES) if name in entry]
+        _check_numbers(path, entry, names, where)
 
 
 def _check_keys(
