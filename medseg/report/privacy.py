@@ -7,9 +7,10 @@ from typing import Any
 
 # an absolute path, POSIX or Windows, down to its last part; a part may hold blanks inside
 ABSOLUTE = re.compile(
-    r"(?<![\w.…<)\]/\\])(?:~|[A-Za-z]:|file:/{0,2})?[/\\]"
+    r"(?<![\w.…<)\]/\\])(?:~|[A-Za-z]:|file:)?[/\\]+(?=\S)"
     r"(?:[^/\\\n:'\",<>]*[^/\\\s:'\",<>][/\\]+)+([^/\\\s:'\",<>]*)"
 )
+SEPARATOR = re.compile(r"[/\\]")
 
 
 def only_names(text: str, known: Iterable[str] = ()) -> str:
@@ -19,14 +20,14 @@ def only_names(text: str, known: Iterable[str] = ()) -> str:
         text: A message, a config, a card.
         known: Paths that are certain to be such, blanks and all; they go first.
     """
-    for path in sorted({path for path in known if len(path) > 1}, key=len, reverse=True):
-        text = text.replace(path, name_of(path))
+    for path in sorted({path for path in known if SEPARATOR.search(path[:-1])}, key=len)[::-1]:
+        text = text.replace(f"{path}/", "").replace(path, name_of(path))
     return ABSOLUTE.sub(lambda match: f"…/{match[1]}", text)
 
 
 def name_of(path: str) -> str:
     """The last part of a path of any system."""
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    return SEPARATOR.split(path.rstrip("/\\"))[-1]
 
 
 def known_paths(results: Mapping[str, Any], source: Path) -> set[str]:

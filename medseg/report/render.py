@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def render(template: str, page: Mapping[str, Any], *, viewer: bool) -> str:
         css=Markup("".join((PAGE / name).read_text(encoding="utf-8") for name in STYLES)),
         script=Markup(script),
         hashes=[_hash(part) for part in (script.encode(), library) if part],
-        library=base64.b64encode(gzip.compress(library, 9, mtime=0)).decode() if viewer else "",
+        library=_packed_library() if viewer else "",
         licence=(VENDOR / "LICENSE-niivue.txt").read_text(encoding="utf-8") if viewer else "",
         shade=shade,
         as_data=as_data,
@@ -59,6 +60,13 @@ def as_data(content: Mapping[str, Any] | Sequence[Any]) -> Markup:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)
+
+
+@cache
+def _packed_library() -> str:
+    """NiiVue, compressed, as base64."""
+    library = (VENDOR / "niivue.umd.js").read_bytes()
+    return base64.b64encode(gzip.compress(library, 9, mtime=0)).decode("ascii")
 
 
 def _hash(script: bytes) -> str:

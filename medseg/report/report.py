@@ -121,6 +121,7 @@ def _tables(content: Results, figures: list[Figure], rows: list[CaseRow]) -> dic
         "mean": content["summary"]["mean"],
         "figures": figures,
         "head": [figure for figure in figures if figure.key in HEAD],
+        "averaged": [one for one in figures if any(one.key in row.figures for row in organs)],
         "organs": organs,
         "measured": sum(row.figures.get("dsc", {}).get("mean") is not None for row in organs),
         "coverage": overall(organs),

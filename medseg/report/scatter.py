@@ -44,9 +44,7 @@ class Scatter:
     summary: str
 
 
-def scatter(
-    rows: Sequence[CaseRow], colours: Mapping[str, str], figure: Figure
-) -> Scatter | None:
+def scatter(rows: Sequence[CaseRow], colours: Mapping[str, str], figure: Figure) -> Scatter | None:
     """Lay out a score against the volume of the truth; ``None`` if no case has both."""
     found = [
         (row.case_id, organ, float(entry["volume_label_ml"]), float(entry[figure.key]), entry)

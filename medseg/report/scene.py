@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import InputError, MedsegError
-from medseg.report.anatomy import Oriented, check_same_grid, class_map, grey_window, organ_mask, to_ras
+from medseg.report.anatomy import (
+    Oriented,
+    check_same_grid,
+    class_map,
+    grey_window,
+    organ_mask,
+    to_ras,
+)
 from medseg.volumes import read_volume
 
 

@@ -118,9 +118,7 @@ def _distance_axis(distances: Sequence[float]) -> Axis:
     return Axis(0.0, step * math.ceil(largest / step), step)
 
 
-def _strip(
-    organ: str, colour: str, rows: Sequence[CaseRow], figure: Figure, axis: Axis
-) -> Strip:
+def _strip(organ: str, colour: str, rows: Sequence[CaseRow], figure: Figure, axis: Axis) -> Strip:
     dots, values = [], []
     for row in rows:
         entry = row.organs[organ]

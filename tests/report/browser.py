@@ -11,13 +11,16 @@ from contextlib import contextmanager
 
 import pytest
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-    None,
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 NO_WEBGL = ("--disable-gpu", "--disable-3d-apis")
+BOX = """(() => {{
+  const box = document.querySelector({}).getBoundingClientRect();
+  return {{ x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height }};
+}})()"""
+LOUD = ("error", "warning", "assert")
 PATIENCE = 60.0  # seconds until an answer or a state of the page must be there
 
 
@@ -44,7 +47,8 @@ class Browser:
         os.close(page_writes)
         self._buffer, self._number, self._session = b"", 0, None
         self.requests, self.complaints, self.loaded = [], [], False
-        (target,) = [one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page"]
+        targets = self.call("Target.getTargets")["targetInfos"]
+        (target,) = [one for one in targets if one["type"] == "page"]
         attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -90,9 +94,13 @@ class Browser:
             self.requests.append(params["request"]["url"])
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(str(params["exceptionDetails"]))
-        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+        elif method == "Runtime.consoleAPICalled" and params["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
             self.complaints.append(str(params["args"]))
-        elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+        elif method == "Log.entryAdded" and params["entry"]["level"] in LOUD:
             self.complaints.append(params["entry"]["text"])
         elif method == "Page.loadEventFired":
             self.loaded = True
@@ -108,7 +116,9 @@ class Browser:
 
     def run(self, script):
         """The value of an expression in the page."""
-        done = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        done = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
@@ -122,7 +132,9 @@ class Browser:
     def key(self, name, code):
         """Press a key."""
         text = {"text": "\r"} if name == "Enter" else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=name, windowsVirtualKeyCode=code, **text)
+        self.call(
+            "Input.dispatchKeyEvent", type="keyDown", key=name, windowsVirtualKeyCode=code, **text
+        )
         self.call("Input.dispatchKeyEvent", type="keyUp", key=name, windowsVirtualKeyCode=code)
 
     def resize(self, width, height, scale=1):
@@ -133,16 +145,9 @@ class Browser:
     def picture(self, path=None, selector=None, whole=False):
         """A PNG of the window, of an element, or of the whole page."""
         options = {"format": "png"}
-        if selector:
-            box = self.run(
-                f"(() => {{ const r = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
-                " return {x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}; })()"
-            )
+        if selector or whole:
+            box = self.run(BOX.format(json.dumps(selector or "html")))
             options |= {"clip": {**box, "scale": 1}, "captureBeyondViewport": True}
-        if whole:
-            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-            options |= {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1},
-                        "captureBeyondViewport": True}  # fmt: skip
         data = base64.b64decode(self.call("Page.captureScreenshot", **options)["data"])
         if path:
             path.write_bytes(data)

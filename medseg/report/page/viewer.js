@@ -3,7 +3,7 @@ const unpack = (base64) => Uint8Array.from(atob(base64), (letter) => letter.char
 
 const loadNiivue = async () => {
   if (window.niivue) return window.niivue;
-  const packed = new Blob([unpack(document.getElementById("niivue").textContent)]);
+  const packed = new Blob([unpack(document.getElementById("niivue-packed").textContent)]);
   const script = document.createElement("script");
   script.textContent = await new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).text();
   document.head.append(script);
@@ -69,8 +69,8 @@ const open = async (box) => {
   const library = await loadNiivue();
   const data = JSON.parse(box.querySelector(".volumes").textContent);
   const viewer = new library.Niivue({
-    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6], crosshairWidth: 0.4, crosshairGap: 2,
-    isRadiologicalConvention: true, multiplanarShowRender: 0, multiplanarPadPixels: 6, isNearestInterpolation: false,
+    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6], crosshairWidth: 0.5, crosshairWidthUnit: "percent",
+    isRadiologicalConvention: true, multiplanarShowRender: 0, isNearestInterpolation: true,
     dragAndDropEnabled: false, scrollRequiresFocus: true, logLevel: "silent", loadingText: "", show3Dcrosshair: false,
   });
   box.querySelector(".stage").hidden = false;
