@@ -73,8 +73,10 @@ def embed(scene: Scene, limit: int) -> Volumes | None:
         spacing = np.where(shape > 1, np.array(scene.truth.spacing) * factors, np.inf)
         if not np.isfinite(spacing).any() or factors.max() >= COARSEST:
             return None
-        for axis in np.flatnonzero(spacing <= 1.5 * spacing.min()):
-            parts = tuple(_halve(part, axis, _pick(part is parts[0])) for part in parts)
+        for axis in np.flatnonzero(spacing <= 1.5 * spacing.min()).tolist():
+            image, truth, prediction = parts
+            image = None if image is None else _halve(image, axis, _mean)
+            parts = (image, _halve(truth, axis, _first), _halve(prediction, axis, _first))
             factors[axis] *= 2
 
 
@@ -123,25 +125,21 @@ def _around_organs(scene: Scene) -> tuple[slice, slice, slice]:
     return found[0], found[1], found[2]
 
 
-def _pick(is_image: bool) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """How two neighbours become one voxel."""
-
-    def mean(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return ((one.astype(np.uint16) + other) // 2).astype(np.uint8)
-
-    def first(one: np.ndarray, _: np.ndarray) -> np.ndarray:
-        return one
-
-    return mean if is_image else first
-
-
 def _halve(
-    part: np.ndarray | None, axis: int, pick: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray | None:
-    if part is None:
-        return None
+    part: np.ndarray, axis: int, pick: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Make one voxel of two neighbours along an axis; an odd one at the end is left out."""
     even = np.moveaxis(part, axis, 0)[: part.shape[axis] // 2 * 2]
     return np.moveaxis(pick(even[::2], even[1::2]), 0, axis)
+
+
+def _mean(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    grey: np.ndarray = ((one.astype(np.uint16) + other) // 2).astype(np.uint8)
+    return grey
+
+
+def _first(one: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return one
 
 
 def _nifti(array: np.ndarray, spacing: np.ndarray, intent: int = 0) -> str:

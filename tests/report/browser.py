@@ -1,6 +1,7 @@
 """A headless Chromium, driven over a pipe by its own protocol: nothing to install, no port."""
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -20,6 +21,10 @@ BOX = """(() => {{
   const box = document.querySelector({}).getBoundingClientRect();
   return {{ x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height }};
 }})()"""
+SILENT = (
+    "--headless=new", "--no-sandbox", "--remote-debugging-pipe", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+)  # fmt: skip
 LOUD = ("error", "warning", "assert")
 PATIENCE = 60.0  # seconds until an answer or a state of the page must be there
 
@@ -30,21 +35,15 @@ class Browser:
     def __init__(self, profile, flags):
         page_reads, self._write = os.pipe()
         self._read, page_writes = os.pipe()
-
-        def at_three_and_four():
-            one, other = os.dup(page_reads), os.dup(page_writes)
-            os.dup2(one, 3)
-            os.dup2(other, 4)
-
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (page_reads, page_writes)]
+        as_three_and_four = f'exec "$0" "$@" 3<&{ends[0]} 4>&{ends[1]}'
         self._process = subprocess.Popen(
-            [CHROMIUM, "--headless=new", "--no-sandbox", "--remote-debugging-pipe",
-             f"--user-data-dir={profile}", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-dev-shm-usage", *flags, "about:blank"],
-            pass_fds=(3, 4), preexec_fn=at_three_and_four,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            ["bash", "-c", as_three_and_four, CHROMIUM, *SILENT, f"--user-data-dir={profile}",
+             *flags, "about:blank"],
+            pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(page_reads)
-        os.close(page_writes)
+        for end in (page_reads, page_writes, *ends):
+            os.close(end)
         self._buffer, self._number, self._session = b"", 0, None
         self.requests, self.complaints, self.loaded = [], [], False
         targets = self.call("Target.getTargets")["targetInfos"]

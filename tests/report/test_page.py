@@ -4,8 +4,6 @@ import json
 import re
 import sys
 
-import pytest
-
 from medseg.files import sha256
 from medseg.report.render import VENDOR
 from medseg.report.report import report

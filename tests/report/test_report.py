@@ -8,7 +8,7 @@ import pytest
 from medseg.errors import InputError, UsageError
 from medseg.evaluation.evaluate import evaluate
 from medseg.report.report import report
-from tests.report.example import LABELS, case, entry, five_cases, results, write, write_run
+from tests.report.example import LABELS, case, entry, five_cases, results, write
 from tests.report.page import page_of
 
 
