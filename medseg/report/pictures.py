@@ -109,9 +109,9 @@ def case_pictures(
     try:
         scene = read_scene(row.source, results["labels"], folder, pictures.notices)
         shown = choose_slices(scene.classes, scene.predicted)
-        area = _crop(scene, list(shown))
+        area = crop(scene, list(shown))
         pictures.slices.extend(
-            _picture(scene, slice_index, reasons, area, colours)
+            picture(scene, slice_index, reasons, area, colours)
             for slice_index, reasons in shown.items()
         )
         if viewer_bytes:
@@ -124,7 +124,7 @@ def case_pictures(
     return pictures
 
 
-def _crop(scene: Scene, slices: list[int]) -> tuple[slice, slice]:
+def crop(scene: Scene, slices: list[int]) -> tuple[slice, slice]:
     """The part of X and Y that holds the organs of the slices shown and a margin around them."""
     present = (scene.classes[:, :, slices] > 0) | (scene.predicted[:, :, slices] > 0)
     found = []
@@ -139,13 +139,22 @@ def _crop(scene: Scene, slices: list[int]) -> tuple[slice, slice]:
     return found[0], found[1]
 
 
-def _picture(
+def picture(
     scene: Scene,
     slice_index: int,
     reasons: list[str],
     area: tuple[slice, slice],
     colours: Mapping[str, str],
 ) -> SlicePicture:
+    """Draw one axial slice.
+
+    Args:
+        scene: The case.
+        slice_index: Along Z, from the feet.
+        reasons: Why it is shown.
+        area: The part of X and Y to show.
+        colours: Organ → colour.
+    """
     x, y = area
     truth = radiological(scene.truth.array[x, y, slice_index])
     predicted = radiological(scene.prediction.array[x, y, slice_index])

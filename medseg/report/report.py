@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import UsageError
-from medseg.files import write_text
+from medseg.files import read_json, write_text
 from medseg.jobs import Progress, silent
 from medseg.report.about import about
 from medseg.report.colours import organ_colours
+from medseg.report.comparison import comparison_page, is_comparison, read_comparison
 from medseg.report.curves import training_curves
 from medseg.report.figures import Figure, figures_of, of_key
 from medseg.report.notes import notes_on, programs_of
@@ -50,7 +51,8 @@ def report(
     and organs stand in it as they are in the results.
 
     Args:
-        results: ``results.json`` or the folder that holds it. The images, labels and predictions
+        results: ``results.json`` or the folder that holds it, or the ``comparison.json`` of
+            several models, whose page shows what differs. The images, labels and predictions
             it names are read for the worst, the median and the best case; one that is gone is
             said to be.
         output: The HTML file to write, whole or not at all.
@@ -70,6 +72,8 @@ def report(
     output, source = Path(output), find_results(results)
     if output.is_dir():
         raise UsageError(f"{output}: expected an HTML file to write, got a folder")
+    if is_comparison(read_json(source)):
+        return _compare(source, output, title, images, progress)
     content = read_results(source)
     trained = None if run is None else read_run(run)
     figures = figures_of(content)
@@ -91,6 +95,18 @@ def report(
     page["title"] = title or page["title"]
     write_text(output, _within_budget(page))
     progress("Writing report", steps, steps, output.name)
+    return output
+
+
+def _compare(
+    source: Path, output: Path, title: str | None, images: bool, progress: Progress
+) -> Path:
+    """Write the page of a comparison."""
+    progress("Writing report", 0, 1, source.name)
+    page = comparison_page(read_comparison(source), source, images=images)
+    page["title"] = title or page["title"]
+    write_text(output, render("comparison.html.j2", page, viewer=False))
+    progress("Writing report", 1, 1, output.name)
     return output
 
 

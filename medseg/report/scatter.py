@@ -67,7 +67,7 @@ def scatter(rows: Sequence[CaseRow], colours: Mapping[str, str], figure: Figure)
     points = [
         Point(along(volume), height(score), colours[organ], entry["status"],
               "" if len(found) > TITLED_DOTS else
-              f"{case_id}, {organ}: {score:.{figure.digits}f}, {volume:.3g} ml")
+              f"{case_id}, {organ}: {score:.{figure.digits}f}, {_written(volume)} ml")
         for case_id, organ, volume, score, entry in found
     ]  # fmt: skip
     step = 0.1 if start >= 0.4 else 0.2
@@ -82,9 +82,14 @@ def scatter(rows: Sequence[CaseRow], colours: Mapping[str, str], figure: Figure)
         legend={organ: colour for organ, colour in colours.items()
                 if any(entry[1] == organ for entry in found)},
         left_out=len(lost),
-        summary=f"{len(points)} organs of {min(volumes):.3g} to {max(volumes):.3g} ml, "
+        summary=f"{len(points)} organs of {_written(min(volumes))} to {_written(max(volumes))} ml, "
                 f"{figure.name} {min(scores):.{figure.digits}f} to {max(scores):.{figure.digits}f}",
     )  # fmt: skip
+
+
+def _written(volume: float) -> str:
+    """A volume in three digits, never as a power of ten."""
+    return f"{volume:.0f}" if volume >= 100 else f"{volume:.3g}"
 
 
 def _decades(volumes: Sequence[float]) -> tuple[float, float]:
