@@ -11,6 +11,7 @@ from medseg.datasets.phantom import LABELS, make_case
 from medseg.report.report import report
 from medseg.volumes import write_label_map, write_volume
 from tests.report.browser import NO_WEBGL, browser, needs_chromium
+from tests.report.compared import comparison
 from tests.report.perturbed import evaluated
 from tests.shared import SHARED, needs_shared
 
@@ -223,3 +224,13 @@ def test_a_hostile_name_runs_nothing(tab, tmp_path):
     assert tab.run("typeof window.hurt") == "undefined"
     assert tab.run("document.images.length") == 0
     assert tab.complaints == []
+
+
+def test_a_comparison_opens_from_disk_on_a_desk_and_on_a_phone(tab, tmp_path):
+    page = report(comparison(tmp_path), tmp_path / "page.html")
+    for width in (1280, 360):
+        tab.resize(width, 800)
+        tab.open(page.as_uri())
+        assert not tab.run(TOO_WIDE)
+        assert tab.complaints == []
+        assert asked_for_nothing(tab)
