@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -13,8 +12,12 @@ from medseg.report.scene import Scene
 
 MARGIN_MM = 20.0  # kept around the organs
 MAX_VOXELS = 24_000_000  # more is slow to show and takes a phone's memory
-COARSEST = 8  # a viewer of every ninth voxel would show nothing
+VOXELS_PER_BYTE = 4  # of the limit; noise never compresses so well, so it need not be tried
+GROWTH, STEPS = 1.2, 14  # voxels up to about ten times as large; coarser ones would show nothing
 LABEL_INTENT = 1002  # NIfTI's code for label maps; the viewer outlines these
+
+
+Parts = tuple[np.ndarray | None, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,11 @@ class Volumes:
 
 
 def embed(scene: Scene, limit: int) -> Volumes | None:
-    """Prepare the volumes of a case, coarser by factors of two until they fit.
+    """Prepare the volumes of a case, coarser step by step until they fit.
 
-    The finest axes are coarsened first: images by the mean of neighbours, labels by taking every
-    second voxel. Nothing of the file's header is kept but the spacing.
+    Voxels grow towards cubes: the finest axes are coarsened first, by whole factors; an image by
+    the mean of its voxels, labels by the voxel in the middle. Nothing of the file's header is
+    kept but the spacing.
 
     Args:
         scene: The case.
@@ -63,26 +67,23 @@ def embed(scene: Scene, limit: int) -> Volumes | None:
     area = _around_organs(scene)
     image = None if scene.image is None else to_grey(scene.image[area], scene.window)
     parts = (image, scene.classes[area], scene.predicted[area])
-    factors = np.ones(3, int)
-    while True:
-        shape = np.array(parts[1].shape)
-        if shape.prod() <= MAX_VOXELS:
-            volumes = _volumes(scene, parts, factors)
-            if volumes.size <= limit:
-                return volumes
-        spacing = np.where(shape > 1, np.array(scene.truth.spacing) * factors, np.inf)
-        if not np.isfinite(spacing).any() or factors.max() >= COARSEST:
-            return None
-        for axis in np.flatnonzero(spacing <= 1.5 * spacing.min()).tolist():
-            image, truth, prediction = parts
-            image = None if image is None else _halve(image, axis, _mean)
-            parts = (image, _halve(truth, axis, _first), _halve(prediction, axis, _first))
-            factors[axis] *= 2
+    spacing, shape = np.array(scene.truth.spacing), np.array(parts[1].shape)
+    finest = spacing[shape > 1].min(initial=float(spacing.max()))
+    tried: set[tuple[int, ...]] = set()
+    for step in range(STEPS):
+        factors = np.clip(np.round(finest * GROWTH**step / spacing), 1, shape).astype(int)
+        known = tuple(factors.tolist())
+        voxels = (shape // factors).prod()
+        if known in tried or voxels > min(MAX_VOXELS, VOXELS_PER_BYTE * limit):
+            continue
+        tried.add(known)
+        volumes = _volumes(scene, _coarser(parts, factors), factors)
+        if volumes.size <= limit:
+            return volumes
+    return None
 
 
-def _volumes(
-    scene: Scene, parts: tuple[np.ndarray | None, np.ndarray, np.ndarray], factors: np.ndarray
-) -> Volumes:
+def _volumes(scene: Scene, parts: Parts, factors: np.ndarray) -> Volumes:
     image, truth, prediction = parts
     spacing = np.array(scene.truth.spacing) * factors
     differ = np.argwhere(truth != prediction)
@@ -125,21 +126,21 @@ def _around_organs(scene: Scene) -> tuple[slice, slice, slice]:
     return found[0], found[1], found[2]
 
 
-def _halve(
-    part: np.ndarray, axis: int, pick: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Make one voxel of two neighbours along an axis; an odd one at the end is left out."""
-    even = np.moveaxis(part, axis, 0)[: part.shape[axis] // 2 * 2]
-    return np.moveaxis(pick(even[::2], even[1::2]), 0, axis)
-
-
-def _mean(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    grey: np.ndarray = ((one.astype(np.uint16) + other) // 2).astype(np.uint8)
-    return grey
-
-
-def _first(one: np.ndarray, _: np.ndarray) -> np.ndarray:
-    return one
+def _coarser(parts: Parts, factors: np.ndarray) -> Parts:
+    """Image, truth and prediction with one voxel for each block; what is left over goes."""
+    if factors.max() == 1:
+        return parts
+    image, truth, prediction = parts
+    whole = tuple(slice(0, size // by * by) for size, by in zip(truth.shape, factors, strict=True))
+    middle = tuple(slice(by // 2, cut.stop, by) for cut, by in zip(whole, factors, strict=True))
+    if image is not None:
+        image = image[whole]
+        for axis, by in enumerate(factors.tolist()):
+            blocks = np.moveaxis(image, axis, -1)
+            blocks = blocks.reshape(*blocks.shape[:-1], -1, by)
+            image = np.moveaxis(blocks.mean(axis=-1, dtype=np.float32), -1, axis)
+        image = np.rint(image).astype(np.uint8)
+    return image, truth[middle], prediction[middle]
 
 
 def _nifti(array: np.ndarray, spacing: np.ndarray, intent: int = 0) -> str:

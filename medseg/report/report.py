@@ -82,7 +82,7 @@ def report(
     steps, looks = len(chosen) + 1, []
     for done, (heading, row) in enumerate(chosen.items()):
         progress("Writing report", done, steps, row.case_id)
-        looks.append(_look(heading, row, content, source, VIEWERS_BYTES // steps * images))
+        looks.append(_look(heading, row, content, source, VIEWERS_BYTES // len(chosen) * images))
     page = {
         **about(content, source, trained),
         **_tables(content, figures, rows),
@@ -143,7 +143,8 @@ def _tables(content: Results, figures: list[Figure], rows: list[CaseRow]) -> dic
         "coverage": overall(organs),
         "cases": rows,
         "detailed": cells <= CELLS,
-        "heat": _heat(figures if cells <= CELLS else figures[:1], rows),
+        "by_organ": len(rows) * len(colours) <= CELLS // 3,
+        "heat": _heat(figures if cells <= CELLS else [], rows),
         "colours": colours,
         "spreads": [spread(rows, colours, figure) for figure in figures if figure.key in SPREAD],
         "scatter": None if dsc is None else scatter(rows, colours, dsc),

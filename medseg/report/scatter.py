@@ -8,6 +8,7 @@ from medseg.report.figures import Figure
 from medseg.report.tables import CaseRow
 
 TITLED_DOTS = 4000  # with more, the words on each dot would swell the page
+MANY_DOTS = 20_000  # with more, only every second, third, … is drawn
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ def scatter(rows: Sequence[CaseRow], colours: Mapping[str, str], figure: Figure)
     def along(volume: float) -> float:
         return round(100 * (math.log10(volume) - low) / (high - low), 2)
 
+    every = -(-len(found) // MANY_DOTS)
     points = [
         Point(along(volume), height(score), colours[organ], entry["status"],
               "" if len(found) > TITLED_DOTS else
               f"{case_id}, {organ}: {score:.{figure.digits}f}, {_written(volume)} ml")
-        for case_id, organ, volume, score, entry in found
+        for case_id, organ, volume, score, entry in found[::every]
     ]  # fmt: skip
     step = 0.1 if start >= 0.4 else 0.2
     y_values = [round(1 - step * index, 1) for index in range(round((1 - start) / step) + 1)]
@@ -82,9 +84,15 @@ def scatter(rows: Sequence[CaseRow], colours: Mapping[str, str], figure: Figure)
         legend={organ: colour for organ, colour in colours.items()
                 if any(entry[1] == organ for entry in found)},
         left_out=len(lost),
-        summary=f"{len(points)} organs of {_written(min(volumes))} to {_written(max(volumes))} ml, "
-                f"{figure.name} {min(scores):.{figure.digits}f} to {max(scores):.{figure.digits}f}",
+        summary=_summary(figure, volumes, scores, every),
     )  # fmt: skip
+
+
+def _summary(figure: Figure, volumes: Sequence[float], scores: Sequence[float], every: int) -> str:
+    drawn = f", one in {every} drawn," if every > 1 else ""
+    low, high = (f"{score:.{figure.digits}f}" for score in (min(scores), max(scores)))
+    sizes = f"{_written(min(volumes))} to {_written(max(volumes))} ml"
+    return f"{len(volumes)} organs{drawn} of {sizes}, {figure.name} {low} to {high}"
 
 
 def _written(volume: float) -> str:

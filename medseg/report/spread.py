@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from medseg.report.figures import Figure
 from medseg.report.tables import CaseRow
 
+MANY_DOTS = 20_000  # with more, the box stands alone but for what was missed or invented
+
 
 @dataclass(frozen=True)
 class Dot:
@@ -102,6 +104,9 @@ def spread(rows: Sequence[CaseRow], colours: Mapping[str, str], figure: Figure) 
     values = [entry[figure.key] for entry in entries if entry.get(figure.key) is not None]
     axis = _scores_axis(values) if figure.better == "higher" else _distance_axis(values)
     strips = [_strip(organ, colour, rows, figure, axis) for organ, colour in colours.items()]
+    if len(values) > MANY_DOTS:
+        for strip in strips:
+            strip.dots[:] = [dot for dot in strip.dots if dot.status != "scored"]
     return Spread(figure, strips, axis.ticks)
 
 
