@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-DIGITS = {"1": 3, "mm": 2, "ml": 2, "cases": 0, "lesions": 1, "count": 1}
+DIGITS = {"1": 3, "mm": 2, "ml": 2, "lesions": 1}
+UNNAMED = ("", "1", "lesions")  # units that a heading need not repeat
+HEAD = ("dsc", "hd95", "hd95_directed")  # what readers look for first
 VOLUMES = {  # told by every organ even where a file's list of metrics leaves them out
     "volume_label_ml": "Volume, truth",
     "volume_pred_ml": "Volume, prediction",
@@ -36,12 +38,12 @@ class Figure:
     @property
     def digits(self) -> int:
         """Decimals to print."""
-        return 1 if self.key.startswith("lesions_") else DIGITS.get(self.unit, 3)
+        return DIGITS.get(self.unit, 3)
 
     @property
     def label(self) -> str:
         """Name and unit, for headings."""
-        return self.name if self.unit in ("", "1") else f"{self.name}, {self.unit}"
+        return self.name if self.unit in UNNAMED else f"{self.name}, {self.unit}"
 
     def counted(self, entry: Mapping[str, Any], diagonal_mm: float | None) -> float | None:
         """An organ's value as the headline counts it: the worst where it was missed or invented."""
@@ -51,7 +53,10 @@ class Figure:
 
 
 def figures_of(results: Mapping[str, Any]) -> list[Figure]:
-    """The metrics of the results in their order; volumes last if only the cases know them."""
+    """The metrics of the results: DSC and HD95, other headlines, then what only describes.
+
+    Within each kind they keep the order of the results. Volumes that only the cases know are last.
+    """
     figures = [
         Figure(
             key,
@@ -63,6 +68,8 @@ def figures_of(results: Mapping[str, Any]) -> list[Figure]:
         )
         for key, metric in results["metrics"].items()
     ]
+    head = {key: place for place, key in enumerate(HEAD)}
+    figures.sort(key=lambda one: (not one.headline, head.get(one.key, len(HEAD))))
     known = {figure.key for figure in figures}
     entries = [entry for case in results["cases"] for entry in case["organs"].values()]
     figures += [

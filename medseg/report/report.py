@@ -12,7 +12,7 @@ from medseg.report.about import about
 from medseg.report.colours import organ_colours
 from medseg.report.comparison import comparison_page, is_comparison, read_comparison
 from medseg.report.curves import training_curves
-from medseg.report.figures import Figure, figures_of, of_key
+from medseg.report.figures import HEAD, Figure, figures_of, of_key
 from medseg.report.notes import notes_on, programs_of
 from medseg.report.pictures import CasePictures, case_pictures
 from medseg.report.privacy import known_paths, only_names
@@ -33,7 +33,6 @@ PAGE_BYTES = 15_000_000  # what a page may take with viewers; it is sent by mail
 VIEWERS_BYTES = 10_500_000  # of it for the volumes of all viewers
 CELLS = 150_000  # figures per case, organ and metric that a page carries
 SPREAD = ("dsc", "hd95")
-HEAD = ("dsc", "hd95", "hd95_directed")
 
 
 def report(

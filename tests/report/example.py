@@ -82,7 +82,8 @@ def enriched(content):
     more = {
         "nsd_1mm": {"name": "NSD at 1 mm", "unit": "1", "better": "higher", "headline": True},
         "assd": {"name": "ASSD", "unit": "mm", "better": "lower", "headline": True},
-        "lesions_missed": {"name": "Lesions missed", "better": "none", "headline": False},
+        "lesions_missed": {"name": "Lesions missed", "unit": "lesions", "better": "none",
+                           "headline": False},
         "volume_difference_ml": {"name": "Volume difference", "unit": "ml", "better": "none",
                                  "headline": False},
     }  # fmt: skip

@@ -18,6 +18,14 @@ def test_volumes_of_older_results_are_figures_too():
     assert [figure.key for figure in figures_of(results(five_cases()))][3:] == []
 
 
+def test_dsc_and_hd95_come_first_and_what_only_describes_last():
+    content = enriched(results(five_cases()))
+    content["metrics"] = dict(reversed(content["metrics"].items()))
+    assert [figure.key for figure in figures_of(content)] == [
+        "dsc", "hd95", "hd95_directed", "assd", "nsd_1mm", "volume_difference_ml", "lesions_missed",
+    ]  # fmt: skip
+
+
 def test_a_heading_names_the_unit_and_scores_have_none():
     assert (DSC.label, DSC.digits, HD95.label, HD95.digits) == ("DSC", 3, "HD95, mm", 2)
 
