@@ -47,6 +47,8 @@ wheel: $(READY)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/configs/phantom_transunet.yaml
 	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/pipelines/train.py
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/report/vendor/niivue.umd.js
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/report/page/report.html.j2
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.slice_loading

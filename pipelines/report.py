@@ -17,8 +17,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("results", type=Path, help="results.json or the folder that holds it")
     parser.add_argument("output", type=Path, help="HTML file")
     parser.add_argument("--run", type=Path, help="run folder, for the training curves")
+    parser.add_argument("--no-images", action="store_true", help="figures alone, to hand on")
     args = parser.parse_args(argv)
-    print(report(args.results, args.output, run=args.run))
+    print(report(args.results, args.output, run=args.run, images=not args.no_images))
 
 
 if __name__ == "__main__":

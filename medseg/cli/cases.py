@@ -144,17 +144,20 @@ def report(
     results: Annotated[Path, typer.Option("-i", "--input", help="results.json or its folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="HTML file.")],
     run: Annotated[Path | None, typer.Option(help="Run folder, for the curves.")] = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Show slices, contours and viewers.")
+    ] = True,
     as_json: AsJson = False,
     no_progress: Quiet = False,
 ) -> None:
-    """Write one HTML file: tables, curves, and the slices of the worst and the median case.
+    """Write one HTML file: tables, plots, and a viewer of the worst, median and best case.
 
     Example: `medseg report -i results -o report.html --run runs/phantom_transunet`
     """
     from medseg.report.report import report as write_report
 
     with Bars(not no_progress) as bars:
-        page = write_report(results, output, run=run, progress=bars)
+        page = write_report(results, output, run=run, images=images, progress=bars)
     answer({"report": str(page)}, as_json, lambda _: say(f"Report: {page}"))
 
 

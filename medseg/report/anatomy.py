@@ -1,6 +1,6 @@
 """Volumes made ready to look at: orientation, grey window, and which slices to show."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,12 +68,25 @@ def radiological(axial: np.ndarray) -> np.ndarray:
     return picture
 
 
-def class_map(array: np.ndarray, values: Mapping[str, int]) -> np.ndarray:
-    """Label values as classes: the k-th organ of ``values`` becomes k, all else 0; uint8/16."""
+def class_map(array: np.ndarray, values: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """Label values as classes: the k-th organ of ``values`` becomes k, all else 0; uint8/16.
+
+    Where organs share voxels (a region and its parts), the one of fewest values is shown.
+    """
     classes = np.zeros(array.shape, np.min_scalar_type(len(values)))
-    for index, value in enumerate(values.values(), start=1):
-        classes[array == value] = index
+    numbered = [(len(own), index, own) for index, own in enumerate(values.values(), start=1)]
+    for _, index, own in sorted(numbered, key=lambda entry: (-entry[0], entry[1])):
+        if own:
+            classes[organ_mask(array, own)] = index
     return classes
+
+
+def organ_mask(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Where the label map holds one of ``values``; bool, the array's shape."""
+    if len(values) == 1:
+        mask: np.ndarray = array == values[0]
+        return mask
+    return np.isin(array, values)
 
 
 def grey_window(array: np.ndarray) -> tuple[tuple[float, float], str]:

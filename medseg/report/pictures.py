@@ -14,12 +14,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medseg.errors import MedsegError
-from medseg.report.anatomy import choose_slices, radiological, to_grey
+from medseg.report.anatomy import choose_slices, organ_mask, radiological, to_grey
+from medseg.report.embed import Volumes, embed
 from medseg.report.scene import Scene, read_scene
 from medseg.report.tables import CaseRow, Results
 
 MARGIN_MM = 40.0  # shown around the organs
 WEBP_QUALITY = 88
+TOO_LARGE = "No viewer: the volumes of this case are too large for a page of this size."
 BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
 
 
@@ -73,17 +75,25 @@ class CasePictures:
         heading: Why it is shown: ``"Worst case"``.
         row: Its figures.
         slices: Its pictures, lowest first.
+        volumes: The volumes for the viewer, if any are wanted and fit.
         notices: What could not be shown, and why.
     """
 
     heading: str
     row: CaseRow
     slices: list[SlicePicture] = field(default_factory=list)
+    volumes: list[Volumes] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
 
 def case_pictures(
-    heading: str, row: CaseRow, results: Results, colours: Mapping[str, str], folder: Path
+    heading: str,
+    row: CaseRow,
+    results: Results,
+    colours: Mapping[str, str],
+    folder: Path,
+    *,
+    viewer_bytes: int = 0,
 ) -> CasePictures:
     """Draw one case; a file that cannot be used becomes a notice instead of an error.
 
@@ -93,22 +103,28 @@ def case_pictures(
         results: ``results.json``.
         colours: Organ → colour.
         folder: Where relative paths in the results start.
+        viewer_bytes: How much of the page its volumes may take; 0 leaves them out.
     """
     pictures = CasePictures(heading, row)
     try:
         scene = read_scene(row.source, results["labels"], folder, pictures.notices)
         shown = choose_slices(scene.classes, scene.predicted)
-        area = _crop(scene, list(shown))
+        area = crop(scene, list(shown))
         pictures.slices.extend(
-            _picture(scene, slice_index, reasons, area, colours)
+            picture(scene, slice_index, reasons, area, colours)
             for slice_index, reasons in shown.items()
         )
+        if viewer_bytes:
+            volumes = embed(scene, viewer_bytes)
+            pictures.volumes.extend([] if volumes is None else [volumes])
+            if volumes is None:
+                pictures.notices.append(TOO_LARGE)
     except (MedsegError, OSError, ValueError, MemoryError) as error:
         pictures.notices.append(f"No slices of this case can be shown. {error}")
     return pictures
 
 
-def _crop(scene: Scene, slices: list[int]) -> tuple[slice, slice]:
+def crop(scene: Scene, slices: list[int]) -> tuple[slice, slice]:
     """The part of X and Y that holds the organs of the slices shown and a margin around them."""
     present = (scene.classes[:, :, slices] > 0) | (scene.predicted[:, :, slices] > 0)
     found = []
@@ -123,25 +139,41 @@ def _crop(scene: Scene, slices: list[int]) -> tuple[slice, slice]:
     return found[0], found[1]
 
 
-def _picture(
+def picture(
     scene: Scene,
     slice_index: int,
     reasons: list[str],
     area: tuple[slice, slice],
     colours: Mapping[str, str],
 ) -> SlicePicture:
+    """Draw one axial slice.
+
+    Args:
+        scene: The case.
+        slice_index: Along Z, from the feet.
+        reasons: Why it is shown.
+        area: The part of X and Y to show.
+        colours: Organ → colour.
+    """
     x, y = area
-    truth = radiological(scene.classes[x, y, slice_index])
-    predicted = radiological(scene.predicted[x, y, slice_index])
+    truth = radiological(scene.truth.array[x, y, slice_index])
+    predicted = radiological(scene.prediction.array[x, y, slice_index])
     grey = ""
     if scene.image is not None:
         grey = _webp(to_grey(radiological(scene.image[x, y, slice_index]), scene.window))
     height, width = truth.shape
     spacing = scene.truth.spacing
+    masks = {
+        organ: (
+            organ_mask(truth, scene.truth_values[organ]),
+            organ_mask(predicted, scene.predicted_values[organ]),
+        )
+        for organ in colours
+    }
     contours = [
-        _contour(organ, colour, number, truth == number, predicted == number)
-        for number, (organ, colour) in enumerate(colours.items(), start=1)
-        if (truth == number).any() or (predicted == number).any()
+        _contour(organ, colours[organ], number, *both)
+        for number, (organ, both) in enumerate(masks.items(), start=1)
+        if both[0].any() or both[1].any()
     ]
     wide, high = width * spacing[0], height * spacing[1]
     return SlicePicture(

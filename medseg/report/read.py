@@ -11,10 +11,7 @@ from medseg.errors import InputError
 from medseg.files import read_json
 
 STATUSES = ("scored", "missed", "false_positive", "absent")
-DISTANCE = ("mean", "mean_scored")
-SUMMARY = {"dsc": ("mean", "median", "std"), "hd95": DISTANCE, "hd95_directed": DISTANCE}
-MEAN = ("dsc", "hd95", "hd95_scored", "hd95_directed", "hd95_directed_scored")
-ORGAN = ("dsc", "hd95", "hd95_directed", "volume_pred_ml", "volume_label_ml")
+VOLUMES = ("volume_pred_ml", "volume_label_ml")
 Columns = Mapping[str, list[float]]
 
 
@@ -38,9 +35,12 @@ class Run:
 
 
 def find_results(path: str | Path) -> Path:
-    """The ``results.json`` that ``path`` is, or that lies in the folder ``path``."""
+    """The file that ``path`` is, or the ``results.json`` in it, else its ``comparison.json``."""
     path = Path(path)
-    return path / "results.json" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    found = path / "results.json", path / "comparison.json"
+    return found[1] if found[1].is_file() and not found[0].is_file() else found[0]
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -50,22 +50,16 @@ def read_results(path: Path) -> dict[str, Any]:
         InputError: If the file is missing, no JSON, or not of the form that evaluation writes.
     """
     content = read_json(path)
-    _check_keys(path, content, {"labels": dict, "metrics": dict, "cases": list, "summary": dict})
-    _check_keys(path, content["summary"], {"organs": dict, "mean": dict}, "summary")
-    _check_numbers(path, content["summary"]["mean"], MEAN, "the mean over the organs")
-    for organ in content["labels"]:
-        where, entry = f"the summary of {organ!r}", content["summary"]["organs"].get(organ)
-        _check_keys(path, entry, {"counts": dict, **dict.fromkeys(SUMMARY, dict)}, where)
-        _check_keys(path, entry["counts"], dict.fromkeys(STATUSES, int), where)
-        for metric, names in SUMMARY.items():
-            _check_numbers(path, entry[metric], names, f"{metric} in {where}")
-    for case in content["cases"]:
-        _check_case(path, case, content["labels"])
+    check_keys(path, content, {"labels": dict, "metrics": dict, "cases": list, "summary": dict})
+    check_keys(path, content["summary"], {"organs": dict, "mean": dict}, "summary")
     for name, metric in content["metrics"].items():
-        _check_keys(path, metric, {}, f"metric {name!r}")
+        check_keys(path, metric, {}, f"metric {name!r}")
+    _check_summary(path, content)
+    for case in content["cases"]:
+        _check_case(path, case, content)
     failures = content.setdefault("failures", [])
     for failure in failures if isinstance(failures, list) else [failures]:
-        _check_keys(path, failure, {"case_id": str, "error": str}, "a failure")
+        check_keys(path, failure, {"case_id": str, "error": str}, "a failure")
     return dict(content)
 
 
@@ -117,23 +111,41 @@ def _number(path: Path, line: int, name: str, text: str | None) -> float:
         raise InputError(path, f"a number for {name!r} in line {line}", repr(text[:40])) from None
 
 
-def _check_case(path: Path, case: Any, labels: Mapping[str, int]) -> None:
-    _check_keys(path, case, {"case_id": str, "organs": dict}, "a case")
+def _check_summary(path: Path, content: Mapping[str, Any]) -> None:
+    """Headline metrics must be there; whatever else is there must be numbers."""
+    summary, metrics = content["summary"], content["metrics"]
+    headline = [name for name, metric in metrics.items() if metric.get("headline", True)]
+    check_numbers(path, summary["mean"], headline, "the mean over the organs")
+    check_numbers(path, summary["mean"], summary["mean"], "the mean over the organs")
+    for organ in content["labels"]:
+        where, entry = f"the summary of {organ!r}", summary["organs"].get(organ)
+        check_keys(path, entry, {"counts": dict, **dict.fromkeys(headline, dict)}, where)
+        check_keys(path, entry["counts"], dict.fromkeys(STATUSES, int), where)
+        for name in [name for name in metrics if name in entry]:
+            check_keys(path, entry[name], {}, f"{name} in {where}")
+            wanted = ("mean", *entry[name]) if name in headline else entry[name]
+            check_numbers(path, entry[name], wanted, f"{name} in {where}")
+
+
+def _check_case(path: Path, case: Any, content: Mapping[str, Any]) -> None:
+    check_keys(path, case, {"case_id": str, "organs": dict}, "a case")
     unknown = case.get("not_in_truth", [])  # organs the truth does not name, so never compared
-    for organ in labels:
+    for organ in content["labels"]:
         where = f"case {case['case_id']!r}, organ {organ!r}"
         entry = case["organs"].get(organ)
         if entry is None and isinstance(unknown, list) and organ in unknown:
             continue
-        _check_keys(path, entry, {"status": str}, where)
+        check_keys(path, entry, {"status": str}, where)
         if entry["status"] not in STATUSES:
             raise InputError(path, f"one of {', '.join(STATUSES)} in {where}", entry["status"])
-        _check_numbers(path, entry, ORGAN, where)
+        names = [name for name in (*content["metrics"], *VOLUMES) if name in entry]
+        check_numbers(path, entry, names, where)
 
 
-def _check_keys(
+def check_keys(
     path: Path, content: Any, wanted: Mapping[str, type], where: str = "results"
 ) -> None:
+    """Refuse anything but a mapping that has keys of the types wanted."""
     if not isinstance(content, dict):
         raise InputError(path, f"a mapping for {where}", type(content).__name__)
     for key, kind in wanted.items():
@@ -142,7 +154,8 @@ def _check_keys(
             raise InputError(path, f"{key!r} ({kind.__name__}) in {where}", got)
 
 
-def _check_numbers(path: Path, content: Any, names: Iterable[str], where: str) -> None:
+def check_numbers(path: Path, content: Any, names: Iterable[str], where: str) -> None:
+    """Refuse a mapping in which one of the names is neither a finite number nor null."""
     for name in names:
         value = content.get(name, "nothing of that name")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)

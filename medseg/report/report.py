@@ -1,31 +1,38 @@
 """Results on disk → one HTML file that stands alone: no network, everything inlined."""
 
-import base64
-import hashlib
-import json
-import platform
-from collections.abc import Mapping
-from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from medseg.errors import UsageError
-from medseg.files import sha256, write_text
+from medseg.files import read_json, write_text
 from medseg.jobs import Progress, silent
+from medseg.report.about import about
 from medseg.report.colours import organ_colours
+from medseg.report.comparison import comparison_page, is_comparison, read_comparison
 from medseg.report.curves import training_curves
-from medseg.report.pictures import case_pictures
+from medseg.report.figures import HEAD, Figure, figures_of, of_key
+from medseg.report.notes import notes_on, programs_of
+from medseg.report.pictures import CasePictures, case_pictures
+from medseg.report.privacy import known_paths, only_names
 from medseg.report.read import Run, find_results, read_results, read_run
+from medseg.report.render import as_data, render
+from medseg.report.scatter import scatter
 from medseg.report.spread import spread
-from medseg.report.tables import case_rows, organ_rows, overall, worst_and_median
+from medseg.report.tables import (
+    CaseRow,
+    Results,
+    case_rows,
+    cases_to_look_at,
+    organ_rows,
+    overall,
+)
 
-PAGE = Path(__file__).parent
-VERSIONS = ("medseg", "numpy", "nibabel", "matplotlib")
-FULL_SHADE_BELOW = 0.5  # DSC at which the table's colour is strongest
+PAGE_BYTES = 15_000_000  # what a page may take with viewers; it is sent by mail and opened by phone
+VIEWERS_BYTES = 10_500_000  # of it for the volumes of all viewers
+CELLS = 150_000  # figures per case, organ and metric that a page carries
+SPREAD = ("dsc", "hd95")
 
 
 def report(
@@ -34,16 +41,24 @@ def report(
     *,
     run: str | Path | None = None,
     title: str | None = None,
+    images: bool = True,
     progress: Progress = silent,
 ) -> Path:
     """Write one HTML file that shows what was measured, on which cases, and how training went.
 
+    No path stands in the page, only names of files, since folders often name people; case ids
+    and organs stand in it as they are in the results.
+
     Args:
-        results: ``results.json`` or the folder that holds it. The images, labels and predictions
-            it names are read for the worst and the median case; one that is gone is said to be.
+        results: ``results.json`` or the folder that holds it, or the ``comparison.json`` of
+            several models, whose page shows what differs. The images, labels and predictions
+            it names are read for the worst, the median and the best case; one that is gone is
+            said to be.
         output: The HTML file to write, whole or not at all.
         run: Run folder of the training, for its curves, config and model card.
         title: Heading of the page.
+        images: Whether to show slices, contours and viewers; without, no volume is read and the
+            page holds figures alone.
         progress: Hears of each step.
 
     Returns:
@@ -56,116 +71,115 @@ def report(
     output, source = Path(output), find_results(results)
     if output.is_dir():
         raise UsageError(f"{output}: expected an HTML file to write, got a folder")
+    if is_comparison(read_json(source)):
+        return _compare(source, output, title, images, progress)
     content = read_results(source)
     trained = None if run is None else read_run(run)
-    colours, rows = organ_colours(content["labels"]), case_rows(content)
-    organs = organ_rows(content, colours)
-    chosen = worst_and_median(rows)
+    figures = figures_of(content)
+    rows = case_rows(content, figures)
+    chosen = cases_to_look_at(rows)
     steps, looks = len(chosen) + 1, []
     for done, (heading, row) in enumerate(chosen.items()):
         progress("Writing report", done, steps, row.case_id)
-        looks.append(case_pictures(heading, row, content, colours, source.parent))
+        looks.append(_look(heading, row, content, source, VIEWERS_BYTES // len(chosen) * images))
     page = {
-        **_about(content, source, trained),
-        "mean": content["summary"]["mean"],
-        "metrics": content["metrics"],
-        "organs": organs,
-        "measured": sum(row.dsc["mean"] is not None for row in organs),
-        "coverage": overall(organs),
-        "cases": rows,
-        "colours": colours,
-        "spread": spread(rows, colours),
+        **about(content, source, trained),
+        **_tables(content, figures, rows),
         "looks": looks,
-        "failures": content["failures"],
+        "shown": {look.row.number for look in looks},
+        "images": images,
         "run": trained,
-        "curves": [] if trained is None else training_curves(trained, colours),
+        "curves": _curves(trained, content),
     }
     page["title"] = title or page["title"]
-    write_text(output, _render(page))
+    write_text(output, _within_budget(page))
     progress("Writing report", steps, steps, output.name)
     return output
 
 
-def _render(page: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (PAGE / "report.js").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(
-        page,
-        css=Markup((PAGE / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        shade=_shade,
-    )
+def _compare(
+    source: Path, output: Path, title: str | None, images: bool, progress: Progress
+) -> Path:
+    """Write the page of a comparison."""
+    progress("Writing report", 0, 1, source.name)
+    page = comparison_page(read_comparison(source), source, images=images)
+    page["title"] = title or page["title"]
+    write_text(output, render("comparison.html.j2", page, viewer=False))
+    progress("Writing report", 1, 1, output.name)
+    return output
 
 
-def _about(results: Mapping[str, Any], source: Path, run: Run | None) -> dict[str, Any]:
-    """What the page says of itself: heading, origin, and what is needed to repeat it."""
+def _look(
+    heading: str, row: CaseRow, content: Results, source: Path, viewer_bytes: int
+) -> CasePictures:
+    """The pictures of one case, or its figures alone where no volume may be read."""
+    if not viewer_bytes:
+        return CasePictures(heading, row)
+    colours, folder = organ_colours(content["labels"]), source.parent
+    look = case_pictures(heading, row, content, colours, folder, viewer_bytes=viewer_bytes)
+    paths = known_paths(content, source) | {str(folder)}
+    look.notices[:] = [only_names(notice, paths) for notice in look.notices]
+    return look
+
+
+def _curves(run: Run | None, content: Results) -> list[Any]:
+    return [] if run is None else training_curves(run, organ_colours(content["labels"]))
+
+
+def _tables(content: Results, figures: list[Figure], rows: list[CaseRow]) -> dict[str, Any]:
+    """Everything on the page that is made of figures alone."""
+    colours = organ_colours(content["labels"])
+    organs = organ_rows(content, colours)
+    programs = programs_of(content["summary"])
+    dsc, cells = of_key(figures, "dsc"), len(rows) * len(colours) * len(figures)
     return {
-        "title": _title(len(results["cases"]), run),
-        "facts": _facts(results, run),
-        "repeat": _repeat(source, run),
-        "model_text": "" if run is None else _pretty(run.model),
+        "mean": content["summary"]["mean"],
+        "figures": figures,
+        "head": [figure for figure in figures if figure.key in HEAD],
+        "averaged": [one for one in figures if any(one.key in row.figures for row in organs)],
+        "organs": organs,
+        "measured": sum(row.figures.get("dsc", {}).get("mean") is not None for row in organs),
+        "coverage": overall(organs),
+        "cases": rows,
+        "detailed": cells <= CELLS,
+        "by_organ": len(rows) * len(colours) <= CELLS // 3,
+        "heat": _heat(figures if cells <= CELLS else [], rows),
+        "colours": colours,
+        "spreads": [spread(rows, colours, figure) for figure in figures if figure.key in SPREAD],
+        "scatter": None if dsc is None else scatter(rows, colours, dsc),
+        "programs": programs,
+        "notes": notes_on(figures, programs),
     }
 
 
-def _title(cases: int, run: Run | None) -> str:
-    name = "" if run is None else _network(run)
-    counted = f"{cases} case" + ("" if cases == 1 else "s")
-    return f"{name}: segmentation of {counted}" if name else f"Segmentation of {counted}"
-
-
-def _network(run: Run) -> str:
-    network = run.model.get("network")
-    target = network.get("_target_") if isinstance(network, dict) else None
-    return str(target or "").rpartition(".")[2]
-
-
-def _facts(results: Mapping[str, Any], run: Run | None) -> dict[str, str]:
-    facts = {
-        "Written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "Cases": str(len(results["cases"])),
-        "Organs": str(len(results["labels"])),
-    }
-    if run is not None:
-        provenance = run.model.get("provenance")
-        plain = provenance.items() if isinstance(provenance, dict) else ()
-        short = {
-            str(key): str(value) for key, value in plain if isinstance(value, (str, int, float))
+def _heat(figures: Sequence[Figure], rows: Sequence[CaseRow]) -> Any:
+    """The figures of every case and organ, for the table whose metric can be chosen."""
+    return as_data([
+        {
+            "key": figure.key,
+            "digits": figure.digits,
+            "better": figure.better,
+            "means": [_short(row.means[figure.key]) for row in rows],
+            "values": [
+                [_short(entry.get(figure.key)) for entry in row.organs.values()] for row in rows
+            ],
         }
-        facts |= {"Network": _network(run), "Run": run.folder.resolve().name}
-        facts |= {key: value for key, value in short.items() if len(value) <= 80}
-    return {name: value for name, value in facts.items() if value}
+        for figure in figures
+    ])  # fmt: skip
 
 
-def _repeat(source: Path, run: Run | None) -> dict[str, str]:
-    lines = {"Results": str(source.resolve()), "SHA-256 of the results": sha256(source)}
-    if run is not None:
-        lines["Run folder"] = str(run.folder.resolve())
-        weights = run.model.get("weights_sha256")
-        lines |= {"SHA-256 of the weights": str(weights)} if weights else {}
-    installed = ", ".join(f"{name} {_version(name)}" for name in VERSIONS)
-    return {**lines, "Report written with": f"{installed}, Python {platform.python_version()}"}
+def _short(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
-def _pretty(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) if content else ""
-
-
-def _shade(dsc: float | None) -> int:
-    """How strong the colour of a table cell is, in percent: none at DSC 1."""
-    if dsc is None:
-        return 0
-    return round(70 * min(1.0, (1 - dsc) / (1 - FULL_SHADE_BELOW)))
+def _within_budget(page: Mapping[str, Any]) -> str:
+    """The page; without its viewers, and saying so, if it would be too large with them."""
+    looks: list[CasePictures] = page["looks"]
+    text = render("report.html.j2", page, viewer=any(look.volumes for look in looks))
+    if len(text.encode()) <= PAGE_BYTES or not any(look.volumes for look in looks):
+        return text
+    for look in looks:
+        if look.volumes:
+            look.volumes.clear()
+            look.notices.append("No viewer: with it the page would be larger than 15 MB.")
+    return render("report.html.j2", page, viewer=False)

@@ -1,6 +1,6 @@
 """Label, prediction and image of one case, read from the files that the results name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import InputError, MedsegError
-from medseg.report.anatomy import Oriented, check_same_grid, class_map, grey_window, to_ras
+from medseg.report.anatomy import (
+    Oriented,
+    check_same_grid,
+    class_map,
+    grey_window,
+    organ_mask,
+    to_ras,
+)
 from medseg.volumes import read_volume
 
 
@@ -17,7 +24,10 @@ class Scene:
     """What there is to draw of one case, all on one grid in RAS order.
 
     Attributes:
-        truth: The label file, for its geometry.
+        truth: The label file.
+        prediction: The predicted label map, same shape.
+        truth_values: Organ → its values in the label file; none if it was not compared.
+        predicted_values: The same for the prediction.
         classes: Classes of the reference, shape (X, Y, Z); class k is the k-th organ.
         predicted: Classes of the prediction, same shape.
         image: The scan, same shape, or ``None``.
@@ -26,6 +36,9 @@ class Scene:
     """
 
     truth: Oriented
+    prediction: Oriented
+    truth_values: Mapping[str, Sequence[int]]
+    predicted_values: Mapping[str, Sequence[int]]
     classes: np.ndarray
     predicted: np.ndarray
     image: np.ndarray | None
@@ -34,14 +47,14 @@ class Scene:
 
 
 def read_scene(
-    case: Mapping[str, Any], labels: Mapping[str, int], folder: Path, notices: list[str]
+    case: Mapping[str, Any], labels: Mapping[str, Any], folder: Path, notices: list[str]
 ) -> Scene:
     """Read label, prediction and image of one case.
 
     Args:
         case: Its entry in ``results.json``; ``label_values``, if it is there, says what the
             values of the label file mean where they are not those of the prediction.
-        labels: Organ → value in the prediction.
+        labels: Organ → value, or values of a region, in the prediction.
         folder: Where relative paths start.
         notices: Takes what could not be read or does not fit, in words.
 
@@ -55,15 +68,15 @@ def read_scene(
     truth = to_ras(read_volume(label_path, "label"))
     prediction = to_ras(read_volume(prediction_path, "label"))
     check_same_grid(truth.array, prediction.array, ("label", "prediction"), str(prediction_path))
-    values = case.get("label_values") or labels
-    compared = {organ for organ in labels if organ in case["organs"]}
-    classes = _classes(truth, {organ: values.get(organ, -1) for organ in labels}, compared)
-    predicted = _classes(prediction, labels, compared)
-    for array, name, key in (
-        (classes, "label", "volume_label_ml"),
-        (predicted, "prediction", "volume_pred_ml"),
+    compared = [organ for organ in labels if organ in case["organs"]]
+    predicted_values = {organ: _values(labels[organ], organ in compared) for organ in labels}
+    own = case.get("label_values") or labels
+    truth_values = {organ: _values(own.get(organ, -1), organ in compared) for organ in labels}
+    for array, values, name, key in (
+        (truth.array, truth_values, "label", "volume_label_ml"),
+        (prediction.array, predicted_values, "prediction", "volume_pred_ml"),
     ):
-        changed = _other_volumes(array, labels, case["organs"], key, truth.spacing)
+        changed = _other_volumes(array, values, case["organs"], key, truth.spacing)
         if changed:
             notices.append(
                 f"The {name} file does not hold the volumes that were evaluated "
@@ -78,31 +91,42 @@ def read_scene(
     except (MedsegError, OSError, ValueError) as error:
         image = None
         notices.append(f"The image is not shown, only the contours. {error}")
-    return Scene(truth, classes, predicted, image, window, note)
+    return Scene(
+        truth,
+        prediction,
+        truth_values,
+        predicted_values,
+        classes=class_map(truth.array, truth_values),
+        predicted=class_map(prediction.array, predicted_values),
+        image=image,
+        window=window,
+        window_note=note,
+    )
 
 
-def _classes(volume: Oriented, values: Mapping[str, int], compared: set[str]) -> np.ndarray:
-    """Classes of the organs that were compared; the others are background."""
-    known = {organ: value if organ in compared else -1 for organ, value in values.items()}
-    return class_map(volume.array, known)
+def _values(value: int | Sequence[int], compared: bool) -> tuple[int, ...]:
+    """The label values of an organ that was compared; a region has several."""
+    if not compared:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)
 
 
 def _other_volumes(
-    classes: np.ndarray,
-    labels: Mapping[str, int],
+    array: np.ndarray,
+    values: Mapping[str, Sequence[int]],
     organs: Mapping[str, Mapping[str, Any]],
     key: str,
     spacing: tuple[float, float, float],
 ) -> list[str]:
     """The organs whose volume in the file is not the one in the results."""
-    counts = np.bincount(classes.reshape(-1), minlength=len(labels) + 1)
     voxel_ml = float(np.prod(spacing)) / 1000
-    known = {organ: organs[organ][key] for organ in labels if organ in organs}
+    known = {organ: organs[organ].get(key) for organ, own in values.items() if own}
     return [
         organ
-        for organ, count in zip(labels, counts[1:], strict=True)
-        if known.get(organ) is not None
-        and abs(known[organ] - count * voxel_ml) > 0.01 * known[organ] + voxel_ml
+        for organ, volume in known.items()
+        if volume is not None
+        and abs(volume - np.count_nonzero(organ_mask(array, values[organ])) * voxel_ml)
+        > 0.01 * volume + voxel_ml
     ]
 
 

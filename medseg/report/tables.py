@@ -1,14 +1,15 @@
 """The figures of a report, arranged as its tables show them."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medseg.report.read import ORGAN, STATUSES
+from medseg.report.figures import Figure
+from medseg.report.read import STATUSES
 
 Results = Mapping[str, Any]
-NOT_IN_TRUTH = {"status": "not_in_truth", **dict.fromkeys(ORGAN)}
+NOT_IN_TRUTH = {"status": "not_in_truth"}
 
 
 @dataclass(frozen=True)
@@ -40,27 +41,42 @@ class Coverage:
 
 @dataclass(frozen=True)
 class OrganRow:
-    """One row of the table per organ: the summary of ``results.json`` and its coverage."""
+    """One row of the table per organ: the summary of ``results.json`` and its coverage.
+
+    ``figures`` has for each metric of the summary its ``mean``, ``median`` and so on.
+    """
 
     organ: str
     colour: str
     coverage: Coverage
-    dsc: Mapping[str, float | None]
-    hd95: Mapping[str, float | None]
-    hd95_directed: Mapping[str, float | None]
+    figures: Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
 class CaseRow:
-    """One case: its organs as ``results.json`` has them, and their mean DSC.
+    """One case: its organs as ``results.json`` has them, and its figures over all organs.
 
     An organ that the truth does not name was not compared; its status is ``not_in_truth``.
+
+    Attributes:
+        case_id: Its name.
+        number: Its place in the results, from 0.
+        means: Metric → mean over the organs, misses counted with the worst value; of what only
+            describes (volumes, numbers of lesions) the sum.
+        organs: Organ → entry in the results.
+        source: The case's own entry.
     """
 
     case_id: str
-    mean_dsc: float | None
+    number: int
+    means: Mapping[str, float | None]
     organs: Mapping[str, Mapping[str, Any]]
     source: Mapping[str, Any]
+
+    @property
+    def mean_dsc(self) -> float | None:
+        """The mean DSC over the organs, by which cases are ranked."""
+        return self.means.get("dsc")
 
     def having(self, status: str) -> list[str]:
         """The organs of this case that have ``status``."""
@@ -75,23 +91,31 @@ def organ_rows(results: Results, colours: Mapping[str, str]) -> list[OrganRow]:
             organ,
             colours[organ],
             Coverage(*(int(summary[organ]["counts"][status]) for status in STATUSES)),
-            dsc=summary[organ]["dsc"],
-            hd95=summary[organ]["hd95"],
-            hd95_directed=summary[organ]["hd95_directed"],
+            {key: part for key, part in summary[organ].items() if key != "counts"},
         )
         for organ in results["labels"]
     ]
 
 
-def case_rows(results: Results) -> list[CaseRow]:
+def case_rows(results: Results, figures: Sequence[Figure]) -> list[CaseRow]:
     """One row per case, in the order of the results."""
     rows = []
-    for case in results["cases"]:
+    for number, case in enumerate(results["cases"]):
         organs = {organ: case["organs"].get(organ, NOT_IN_TRUTH) for organ in results["labels"]}
-        scores = [entry["dsc"] for entry in organs.values() if entry["dsc"] is not None]
-        mean = statistics.fmean(scores) if scores else None
-        rows.append(CaseRow(case["case_id"], mean, organs, case))
+        diagonal = case.get("diagonal_mm")
+        means = {figure.key: _over_organs(figure, organs.values(), diagonal) for figure in figures}
+        rows.append(CaseRow(case["case_id"], number, means, organs, case))
     return rows
+
+
+def _over_organs(
+    figure: Figure, entries: Iterable[Mapping[str, Any]], diagonal_mm: float | None
+) -> float | None:
+    counted = [figure.counted(entry, diagonal_mm) for entry in entries]
+    known = [value for value in counted if value is not None]
+    if not known:
+        return None
+    return statistics.fmean(known) if figure.better != "none" else sum(known)
 
 
 def overall(rows: Sequence[OrganRow]) -> Coverage:
@@ -99,11 +123,12 @@ def overall(rows: Sequence[OrganRow]) -> Coverage:
     return Coverage(*(sum(getattr(row.coverage, status) for row in rows) for status in STATUSES))
 
 
-def worst_and_median(rows: Sequence[CaseRow]) -> dict[str, CaseRow]:
-    """The cases to look at, by what they are: ``"Worst case"`` and ``"Median case"``.
+def cases_to_look_at(rows: Sequence[CaseRow]) -> dict[str, CaseRow]:
+    """The cases to look at, by what they are: worst, median and best.
 
     Cases are ranked by their mean DSC over the organs, equal ones by name. Of an even number the
-    better of the two middle ones is shown; cases with nothing to measure are left out.
+    better of the two middle ones is the median; cases with nothing to measure are left out. Of
+    two cases there is no median.
     """
     ranked = sorted(
         (row for row in rows if row.mean_dsc is not None),
@@ -113,4 +138,5 @@ def worst_and_median(rows: Sequence[CaseRow]) -> dict[str, CaseRow]:
         return {}
     if len(ranked) == 1:
         return {"The only case": ranked[0]}
-    return {"Worst case": ranked[0], "Median case": ranked[len(ranked) // 2]}
+    middle = {"Median case": ranked[len(ranked) // 2]} if len(ranked) > 2 else {}
+    return {"Worst case": ranked[0], **middle, "Best case": ranked[-1]}

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 
+from medseg.report.figures import figures_of
+from medseg.report.tables import case_rows
 from medseg.volumes import Volume, write_label_map, write_volume
 
 LABELS = {"liver": 1, "left kidney": 5}
@@ -53,9 +55,13 @@ def results(cases, labels=None, failures=()):
         ),
     }
     metrics = {
-        name: {"name": name.upper(), "unit": "mm", "better": "lower", "convention": f"{name} rule"}
-        for name in ("dsc", "hd95", "hd95_directed")
-    }
+        "dsc": {"name": "DSC", "unit": "1", "better": "higher", "convention": "dsc rule"},
+        "hd95": {"name": "HD95", "unit": "mm", "better": "lower", "convention": "hd95 rule"},
+        "hd95_directed": {
+            "name": "HD95 directed", "unit": "mm", "better": "lower",
+            "convention": "hd95_directed rule",
+        },
+    }  # fmt: skip
     return {
         "version": "0",
         "labels": labels,
@@ -64,6 +70,46 @@ def results(cases, labels=None, failures=()):
         "failures": list(failures),
         "summary": {"organs": organs, "mean": mean},
     }
+
+
+def rows_of(content):
+    """The cases of a report with all their figures."""
+    return case_rows(content, figures_of(content))
+
+
+def enriched(content):
+    """The same results as a newer evaluation writes them: more metrics, settings, hashes."""
+    more = {
+        "nsd_1mm": {"name": "NSD at 1 mm", "unit": "1", "better": "higher", "headline": True},
+        "assd": {"name": "ASSD", "unit": "mm", "better": "lower", "headline": True},
+        "lesions_missed": {"name": "Lesions missed", "unit": "lesions", "better": "none",
+                           "headline": False},
+        "volume_difference_ml": {"name": "Volume difference", "unit": "ml", "better": "none",
+                                 "headline": False},
+    }  # fmt: skip
+    content["metrics"] |= more
+    content["format"] = "medseg-results/1"
+    content["settings"] = {"tolerances_mm": [1.0], "regions": {"both": [1, 5]}, "subgroups": None}
+    content["environment"] = {"python": "3.11.9", "numpy": "2.1"}
+    for one in content["cases"]:
+        one["sha256"] = {"prediction": "cd" * 32, "label": "ef" * 32}
+        for figures in one["organs"].values():
+            scored = figures["status"] == "scored"
+            figures["nsd_1mm"] = figures["dsc"] and figures["dsc"] / 2
+            figures["assd"] = figures["hd95"] and figures["hd95"] / 4
+            figures["lesions_missed"] = 0 if scored else 1
+            figures["volume_difference_ml"] = -1.5 if scored else None
+    for organ, part in content["summary"]["organs"].items():
+        part["dsc"] |= {"ci_low": 0.111, "ci_high": 0.999}
+        part["nsd_1mm"] = {"mean": 0.25, "mean_scored": 0.5, "ci_low": 0.2, "ci_high": 0.3}
+        part["assd"] = {"mean": 40.5, "mean_scored": 1.5}
+        part["volume_difference_ml"] = {"mean": -1.5}
+        assert organ in content["labels"]
+    content["summary"]["mean"] |= {"nsd_1mm": 0.25, "assd": 40.5, "assd_scored": 1.5}
+    content["summary"]["conventions"] = {
+        "transunet": {"transunet_dice": {"organs": {"liver": 0.8125}, "mean": 0.8125}}
+    }
+    return content
 
 
 def five_cases():

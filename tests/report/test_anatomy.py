@@ -8,6 +8,7 @@ from medseg.report.anatomy import (
     choose_slices,
     class_map,
     grey_window,
+    organ_mask,
     radiological,
     to_grey,
     to_ras,
@@ -50,8 +51,15 @@ def test_position_and_file_index_name_the_same_slice_of_the_file(order, signs):
 
 def test_labels_become_classes_by_name_and_surplus_values_background():
     array = np.array([0, 7, 3, 9])
-    assert class_map(array, {"liver": 3, "kidney": 7}).tolist() == [0, 2, 1, 0]
-    assert class_map(array, {"absent": -1, "kidney": 9}).tolist() == [0, 0, 0, 2]
+    assert class_map(array, {"liver": [3], "kidney": [7]}).tolist() == [0, 2, 1, 0]
+    assert class_map(array, {"absent": [], "kidney": [9]}).tolist() == [0, 0, 0, 2]
+
+
+def test_parts_of_a_region_stand_out_of_it():
+    array = np.array([0, 1, 2, 3])
+    regions = {"tumour": [1, 2, 3], "core": [1], "both": [1, 2]}
+    assert class_map(array, regions).tolist() == [0, 2, 3, 1]
+    assert organ_mask(array, [1, 2]).tolist() == [False, True, True, False]
 
 
 def test_a_ct_gets_the_soft_tissue_window_and_an_mr_percentiles():

@@ -6,15 +6,14 @@ import pytest
 from matplotlib.path import Path as Polygon
 
 from medseg.report.pictures import case_pictures, outline
-from medseg.report.tables import case_rows
 from medseg.volumes import Volume, read_volume, write_label_map
-from tests.report.example import AFFINE, LABELS, case, entry, five_cases, results, write
+from tests.report.example import AFFINE, LABELS, case, entry, five_cases, results, rows_of, write
 
 COLOURS = {"liver": "#ff0000", "left kidney": "#0000ff"}
 
 
 def drawn(folder, content, index=0):
-    row = case_rows(content)[index]
+    row = rows_of(content)[index]
     return case_pictures("Worst case", row, content, COLOURS, folder)
 
 

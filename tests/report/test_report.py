@@ -1,93 +1,15 @@
-import json
 import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import pytest
 
 from medseg.errors import InputError, UsageError
 from medseg.evaluation.evaluate import evaluate
 from medseg.report.report import report
-from tests.report.example import LABELS, case, entry, five_cases, results, write, write_run
-
-VOID = {"meta", "input", "br", "img", "link", "hr"}
-
-
-class Page(HTMLParser):
-    """A page taken apart: its tags with attributes, and the text between them."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.open, self.texts, self.scripts = [], [], [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts.append(data)
-        elif "style" not in self.open:
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
-
-    def rows(self, html, section):
-        part = html[html.index(f'id="{section}"') :]
-        part = part[: part.index("</section>")]
-        return [Page(row).text for row in re.findall(r"<tr>.*?</tr>", part, re.DOTALL)]
-
-
-def page_of(path):
-    html = path.read_text(encoding="utf-8")
-    return html, Page(html)
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    failures = [{"case_id": "f", "error": "the file is truncated"}]
-    write(folder / "results", results(five_cases(), failures=failures))
-    run = write_run(folder / "runs" / "first")
-    return report(folder / "results", folder / "page.html", run=run)
-
-
-def test_the_page_refers_to_nothing_outside_itself(written):
-    html, page = page_of(written)
-    links = [
-        attrs[name]
-        for _, attrs in page.tags
-        for name in ("src", "href", "xlink:href", "data", "action", "srcset", "poster")
-        if attrs.get(name)
-    ]
-    assert links
-    assert all(link.startswith(("#", "data:image/")) for link in links)
-    assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
-    assert "@import" not in html
-    assert not re.search(r"url\((?!#)", html)
-    assert "http://" not in html
-    assert "https://" not in html
-
-
-def test_every_element_is_closed_and_every_id_is_used_once(written):
-    _, page = page_of(written)
-    assert page.open == []
-    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
-    assert len(ids) == len(set(ids))
-    targets = {attrs["href"][1:] for tag, attrs in page.tags if tag in ("a", "use")}
-    assert targets <= set(ids)
+from tests.report.example import LABELS, case, entry, five_cases, results, write
+from tests.report.page import page_of
 
 
 def test_the_headline_and_the_table_hold_the_figures_of_the_results(written):
@@ -118,10 +40,10 @@ def test_a_missed_organ_is_spelled_out(written):
     assert any(row.endswith("absent") for row in page.rows(html, "cases"))
 
 
-def test_the_worst_and_the_median_case_are_shown_with_their_slices(written):
+def test_the_worst_the_median_and_the_best_case_are_shown_with_their_slices(written):
     _, page = page_of(written)
-    headings = re.findall(r"(Worst|Median) case: (\w+) mean DSC ([\d.]+)", page.text)
-    assert headings == [("Worst", "c", "0.450"), ("Median", "a", "0.700")]
+    headings = re.findall(r"(Worst|Median|Best) case: (\w+) mean DSC ([\d.]+)", page.text)
+    assert headings == [("Worst", "c", "0.450"), ("Median", "a", "0.700"), ("Best", "b", "0.950")]
     images = [attrs for tag, attrs in page.tags if tag == "image"]
     assert len(images) >= 2
     assert "soft tissue window −160 to 240 HU" in page.text
@@ -151,35 +73,13 @@ def test_the_run_gives_curves_network_and_config(written):
         assert words in page.text
 
 
-def test_names_from_files_stay_text(tmp_path):
-    evil = "<script>alert(1)</script>"
-    organ = "\"><img src=x onerror=alert(2)>' liver"
-    cases = [case(evil, **{organ: entry(dsc=0.5, hd95=1.0)})]
-    content = results(cases, labels={organ: 1}, failures=[{"case_id": evil, "error": evil}])
-    content["metrics"]["dsc"]["convention"] = evil
-    write(tmp_path / "results", content, files=False)
-    run = write_run(tmp_path / "run")
-    (run / "config.yaml").write_text(evil)
-    card = {"network": {"_target_": evil}, "provenance": {evil: evil}, "weights_sha256": evil}
-    (run / "model" / "model.json").write_text(json.dumps(card))
-    html, page = page_of(
-        report(tmp_path / "results", tmp_path / "page.html", run=run, title=evil + "{{ 7 * 7 }}")
-    )
-    assert "<script>alert" not in html
-    assert len(page.scripts) == 1
-    assert "alert" not in page.scripts[0]
-    assert not any(tag == "img" or "onerror" in attrs for tag, attrs in page.tags)
-    assert f"{evil}{{{{ 7 * 7 }}}}" in page.text
-    assert organ in page.text
-
-
 def test_a_missing_image_is_said_and_the_contours_are_drawn(tmp_path):
     folder = write(tmp_path / "results", results(five_cases()))
     (folder / "image" / "c.nii.gz").unlink()
     _, page = page_of(report(folder, tmp_path / "page.html"))
     assert "The image is not shown, only the contours." in page.text
     assert "c.nii.gz: expected a file, got no such file" in page.text
-    assert len([tag for tag, _ in page.tags if tag == "article"]) == 2
+    assert len([tag for tag, _ in page.tags if tag == "article"]) == 3
 
 
 def test_missing_and_damaged_volumes_are_said_and_the_page_is_written(tmp_path):
@@ -188,8 +88,8 @@ def test_missing_and_damaged_volumes_are_said_and_the_page_is_written(tmp_path):
     prediction = folder / "pred" / "c.nii.gz"
     prediction.write_bytes(prediction.read_bytes()[:60])
     _, page = page_of(report(folder, tmp_path / "page.html"))
-    notices = re.findall(r"No slices of this case can be shown\. \S+ expected", page.text)
-    assert [re.search(r"(\w/\w)\.nii", notice).group(1) for notice in notices] == ["d/c", "l/a"]
+    notices = re.findall(r"No slices of this case can be shown\. (\S+) expected", page.text)
+    assert notices == ["c.nii.gz:", "a.nii.gz:"]
 
 
 def test_results_without_cases_make_a_page(tmp_path):
@@ -228,7 +128,7 @@ def test_progress_ends_at_its_total(tmp_path):
 
     folder = write(tmp_path, results(five_cases()))
     report(folder, tmp_path / "page.html", progress=listen)
-    assert heard == [(0, 3), (1, 3), (3, 3)]
+    assert heard == [(0, 4), (1, 4), (2, 4), (4, 4)]
 
 
 def test_a_page_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
