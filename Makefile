@@ -54,6 +54,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.slice_loading
 	$(BIN)/python -m benchmarks.phantom_threshold
 	$(BIN)/python -m benchmarks.forward
+	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.evaluate
 	$(BIN)/python -m benchmarks.decam --exposures 8
 

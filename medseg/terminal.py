@@ -24,13 +24,10 @@ from rich.table import Table
 
 SECONDS_PER_LINE = 30
 ROWS = 12  # weights named one by one; more are counted by part
-RESULT_COLUMNS = (
-    "DSC", "HD95", "HD95\nscored", "HD95\ndirected", "found", "missed", "extra", "none",
-)  # fmt: skip
+COUNTS = ("found", "missed", "extra", "none")
 LEGEND = (
-    "HD95 in mm: one percentile of both directions pooled, as MedPy; 'directed' is the larger of "
-    "the two directions, as MONAI. A missed or invented (extra) organ counts as DSC 0 and as the "
-    "image's diagonal; 'scored' leaves such cases out. 'none': in neither truth nor prediction."
+    "A missed or invented (extra) organ counts as the worst there is: 0, for distances the image's "
+    "diagonal; 'scored' leaves such cases out. 'none': in neither truth nor prediction."
 )
 
 
@@ -135,18 +132,33 @@ def show_part(part: Mapping[str, Any]) -> None:
 
 def show_results(results: Mapping[str, Any]) -> None:
     """The table per organ, narrow enough for 80 columns, and what its columns mean."""
-    from medseg.evaluation.table import rows
+    from medseg.evaluation.table import columns, rows
 
     _, body = rows(results)
+    shown = columns(results["metrics"])
     console = Console(stderr=True)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("organ", no_wrap=True)
-    for name in RESULT_COLUMNS:
+    for name in (*(column.short for column in shown), *COUNTS):
         table.add_column(name, justify="right", no_wrap=True)
-    for organ, dsc, pooled, scored_only, directed, _, *counts in body:
-        table.add_row(organ, dsc, pooled, scored_only, directed, *counts)
+    for organ, *cells in body:
+        figures, (_, *counts) = cells[: len(shown)], cells[len(shown) :]
+        table.add_row(organ, *figures, *counts)
     console.print(table)
+    for column in shown:
+        metric = results["metrics"].get(column.key)
+        if metric is not None:
+            console.print(f"{metric['name']}: {metric['convention']}", style="dim")
     console.print(LEGEND, style="dim")
+    for name, found in results["summary"].get("conventions", {}).items():
+        means = ", ".join(f"{key} {_figure(figures['mean'])}" for key, figures in found.items())
+        console.print(f"As {name} would print it: {means}")
+    if results["without_truth"]:
+        console.print(f"Without truth, not scored: {', '.join(results['without_truth'])}")
+
+
+def _figure(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.4f}"
 
 
 def show_loaded(report: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="DSC and HD95 per organ and case.")
     parser.add_argument("predictions", help="folder of predicted label maps")
     parser.add_argument("truth", help="folder of true label maps, or a case list (JSON)")
-    parser.add_argument("output", help="folder for results.json and results.csv")
+    parser.add_argument("output", help="folder for results.json, .csv and .tex")
     args = parser.parse_args(argv)
 
     results = evaluate(args.predictions, args.truth, args.output)

@@ -184,7 +184,7 @@ def test_evaluation_goes_on_without_a_bad_case(fault, data, tmp_path, capsys):
     assert CASE in shown.err
     assert (word if fault != "missing" else "prediction") in shown.err
     shown_files = [name for name in _files(tmp_path / "out") if not name.startswith(".journal/")]
-    assert shown_files == ["results.csv", "results.json"]
+    assert shown_files == ["results.csv", "results.json", "results.tex", "summary.json"]
 
 
 def test_a_full_disk_ends_with_five_and_leaves_nothing(data, model, tmp_path, capsys, monkeypatch):

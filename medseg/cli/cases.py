@@ -1,4 +1,4 @@
-"""Verbs that act on files of cases: check, predict, evaluate, roc, report."""
+"""Verbs that act on files of cases: check, predict, roc, report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from medseg.cli.app import AsJson, Device, Overwrite, Quiet, Workers, app
 from medseg.errors import CasesFailedError, InputError
-from medseg.terminal import Bars, answer, say, show_check, show_part, show_results, show_roc
+from medseg.terminal import Bars, answer, say, show_check, show_roc
 
 
 @app.command()
@@ -64,50 +64,7 @@ def predict(
         say(f"Network run in {done['path']['precision']}: {done['path']['why']}")
     answer(done, as_json, lambda _: say(f"Label maps: {output}"))
     failed = [case for case in done["cases"] if case["status"] != "done"]
-    _stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
-
-
-@app.command()
-def evaluate(
-    predictions: Annotated[Path, typer.Option("-i", "--input", help="Predicted label maps.")],
-    truth: Annotated[Path, typer.Option("-l", "--labels", help="True label maps or case list.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
-    images: Annotated[Path | None, typer.Option(help="Their images, for the report.")] = None,
-    organs: Annotated[str | None, typer.Option(help="Organ=value pairs: liver=1,spleen=2.")] = None,
-    truth_organs: Annotated[
-        str | None, typer.Option(help="The same for the truth, where it differs.")
-    ] = None,
-    workers: Workers = 2,
-    num_parts: Annotated[
-        int | None, typer.Option(min=1, help="Split the cases into so many array jobs.")
-    ] = None,
-    part_id: Annotated[int | None, typer.Option(min=0, help="Which of them, from 0.")] = None,
-    merge: Annotated[bool, typer.Option("--merge", help="Gather what the parts did.")] = False,
-    cluster: Annotated[
-        str | None, typer.Option(help="Dask scheduler that computes instead: tcp://host:8786.")
-    ] = None,
-    as_json: AsJson = False,
-    no_progress: Quiet = False,
-) -> None:
-    """Score label maps against truth: DSC and HD95 per organ and case.
-
-    Stopped, it goes on where it was when the same command is given again.
-
-    Example: `medseg evaluate -i out -l data/labelsTs -o results`
-    """
-    from medseg.evaluation.evaluate import evaluate as run_evaluation
-    from medseg.jobs import JobSettings
-
-    jobs = JobSettings(num_parts=num_parts, part_id=part_id, merge=merge, cluster=cluster)
-    with Bars(not no_progress) as bars:
-        results = run_evaluation(
-            predictions, truth, output,
-            labels=_label_map(organs), truth_labels=_label_map(truth_organs),
-            images=images, workers=workers, jobs=jobs, progress=bars,
-        )  # fmt: skip
-    answer(results, as_json, show_results if jobs.part is None else show_part)
-    failures = [(case["case_id"], case["error"]) for case in results["failures"]]
-    _stop_if_failed(failures, len(results["cases"]) + len(failures))
+    stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
 
 
 @app.command()
@@ -136,7 +93,7 @@ def roc(
         )
     answer(found, as_json, lambda plain: show_roc(plain, output))
     failed = [case for case in found["cases"] if case["status"] != "done"]
-    _stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(found["cases"]))
+    stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(found["cases"]))
 
 
 @app.command()
@@ -161,18 +118,13 @@ def report(
     answer({"report": str(page)}, as_json, lambda _: say(f"Report: {page}"))
 
 
-def _stop_if_failed(failures: list[tuple[str, str]], total: int) -> None:
+def stop_if_failed(failures: list[tuple[str, str]], total: int) -> None:
+    """Name the cases that failed, and end with the exit code for it.
+
+    Raises:
+        CasesFailedError: If there are any.
+    """
     for case_id, error in failures:
         say(f"failed: {case_id}: {error}")
     if failures:
         raise CasesFailedError(f"{len(failures)} of {total} cases failed; the others are written")
-
-
-def _label_map(text: str | None) -> dict[str, int] | None:
-    if text is None:
-        return None
-    try:
-        pairs = [pair.split("=") for pair in text.split(",")]
-        return {organ.strip(): int(value) for organ, value in pairs}
-    except ValueError:
-        raise typer.BadParameter(f"expected organ=value,organ=value, got {text!r}") from None

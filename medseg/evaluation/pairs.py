@@ -4,12 +4,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from medseg.case import Source, read_cases
-from medseg.errors import InputError
-from medseg.evaluation.label_maps import MANIFEST, checked_labels, labels_beside
+from medseg.errors import InputError, UsageError
+from medseg.evaluation.label_maps import (
+    MANIFEST,
+    checked_labels,
+    labels_beside,
+    with_regions,
+)
 from medseg.files import read_json
+from medseg.metrics.case import LabelValue
 from medseg.volumes import stem_of, suffix_of
 from medseg.volumes.read import ARRAYS
 
@@ -24,7 +31,7 @@ class Pair:
         case_id: What the case is called in the results.
         label: The reference label map.
         prediction: The predicted label map, or ``None``.
-        labels: Organ name → value in the prediction.
+        labels: Organ name → value in the prediction; a region has several.
         truth_labels: Organ name → value in the reference; empty means: not told.
         image: The image of both, for the report, or ``None``.
         reason: Why there is no prediction.
@@ -33,8 +40,8 @@ class Pair:
     case_id: str
     label: Source
     prediction: Path | None = None
-    labels: Mapping[str, int] = field(default_factory=dict)
-    truth_labels: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, LabelValue] = field(default_factory=dict)
+    truth_labels: Mapping[str, LabelValue] = field(default_factory=dict)
     image: Source | None = None
     reason: str = ""
 
@@ -46,13 +53,14 @@ def find_pairs(
     predictions: Files,
     truth: str | Path | None,
     *,
-    labels: Mapping[str, int] | None = None,
-    truth_labels: Mapping[str, int] | None = None,
+    labels: Mapping[str, LabelValue] | None = None,
+    truth_labels: Mapping[str, LabelValue] | None = None,
     images: str | Path | None = None,
+    regions: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[list[Pair], list[str]]:
     """One pair per truth case, and the names of the predictions that have no truth.
 
-    Args: as of :func:`medseg.evaluation.evaluate.evaluate`.
+    Args: as of :func:`medseg.evaluation.evaluate.evaluate`, and ``regions`` of its ``Scoring``.
 
     Raises:
         InputError: If nothing fits together or the organs are named nowhere.
@@ -73,7 +81,8 @@ def find_pairs(
     else:
         files = volumes_in(Path(images))
         pairs = [_with_image(pair, files) for pair in pairs]
-    return _with_labels(pairs, beside, labels, truth_labels), surplus
+    named = _with_labels(pairs, beside, labels, truth_labels)
+    return [_with_regions(pair, regions) for pair in named], surplus
 
 
 def volumes_in(source: Path) -> dict[str, Path]:
@@ -208,8 +217,8 @@ def _with_noted_image(pair: Pair, manifest: Mapping[str, Mapping[str, Any]]) -> 
 def _with_labels(
     pairs: Sequence[Pair],
     beside: Path,
-    labels: Mapping[str, int] | None,
-    truth_labels: Mapping[str, int] | None,
+    labels: Mapping[str, LabelValue] | None,
+    truth_labels: Mapping[str, LabelValue] | None,
 ) -> list[Pair]:
     given = None if truth_labels is None else checked_labels(truth_labels)
     truths = [given or dict(pair.truth_labels) for pair in pairs]
@@ -225,6 +234,14 @@ def _with_labels(
         replace(pair, labels=own, truth_labels=truth or own)
         for pair, truth in zip(pairs, truths, strict=True)
     ]
+
+
+def _with_regions(pair: Pair, regions: Mapping[str, Sequence[str]]) -> Pair:
+    labels = with_regions(pair.labels, regions)
+    for region in regions.keys() - labels.keys():
+        parts, known = ", ".join(regions[region]), ", ".join(pair.labels)
+        raise UsageError(f"region {region!r}: expected parts among {known}, got {parts}")
+    return replace(pair, labels=labels, truth_labels=with_regions(pair.truth_labels, regions))
 
 
 def _is_volume(path: Path) -> bool:

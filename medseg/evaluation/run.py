@@ -41,7 +41,7 @@ def score_pairs(
     workers: int,
     progress: Progress,
 ) -> Entries:
-    """Score every pair of this part that has a prediction, or recall its entry.
+    """Score every pair of this part that nothing speaks against, or recall its entry.
 
     Args:
         score: Picklable: a function of a module, or a ``partial`` of one.
@@ -57,8 +57,8 @@ def score_pairs(
         UsageError: If the cluster cannot be used.
         ResourceError: If the disk is full, or processes cannot be started.
     """
-    found = Entries(errors={pair.case_id: pair.reason for pair in pairs if not pair.prediction})
-    there = [pair for pair in pairs if pair.prediction]
+    found = Entries(errors={pair.case_id: pair.reason for pair in pairs if pair.reason})
+    there = [pair for pair in pairs if not pair.reason]
     total = len(jobs.share_of(there))
     plain = json.dumps([__version__, dict(settings)], sort_keys=True)
     outcomes = run_jobs(
@@ -103,7 +103,7 @@ def part_done(jobs: JobSettings, pairs: Sequence[Pair], found: Entries) -> dict[
         "failures": [
             {"case_id": pair.case_id, "error": found.errors[pair.case_id]}
             for pair in pairs
-            if pair.prediction and pair.case_id in found.errors
+            if not pair.reason and pair.case_id in found.errors
         ],
     }
 

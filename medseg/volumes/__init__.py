@@ -1,5 +1,6 @@
 """Reading and writing volumes with their geometry."""
 
+from medseg.volumes.orientation import in_axes_of
 from medseg.volumes.read import SUFFIXES, read_header, read_volume, stem_of, suffix_of
 from medseg.volumes.volume import Header, Volume, corner_distance_mm, spacing_of
 from medseg.volumes.write import write_label_map, write_volume
@@ -9,6 +10,7 @@ __all__ = [
     "Header",
     "Volume",
     "corner_distance_mm",
+    "in_axes_of",
     "read_header",
     "read_volume",
     "spacing_of",

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from medseg.case import Case, write_cases
-from medseg.errors import InputError
+from medseg.errors import InputError, UsageError
 from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.score import Scoring
+from medseg.volumes import Volume, write_volume
 from tests.evaluation.files import DIAGONAL, SHAPE, blocks, save
 from tests.shared import SHARED, needs_shared
 
@@ -41,7 +43,7 @@ def test_one_case_by_hand(tmp_path):
     assert case["shape"] == list(SHAPE)
     assert case["spacing"] == [1.0, 2.0, 3.0]
     assert case["diagonal_mm"] == pytest.approx(DIAGONAL)
-    assert case["organs"]["liver"] == pytest.approx(liver)
+    assert {key: case["organs"]["liver"][key] for key in liver} == pytest.approx(liver)
     assert case["organs"]["spleen"]["status"] == "missed"
     assert case["organs"]["aorta"]["status"] == "false_positive"
     assert nothing.items() <= case["organs"]["spleen"].items()
@@ -65,12 +67,13 @@ def test_the_files_hold_what_is_returned(tmp_path):
     assert float(liver["hd95_pooled_mm"]) == float(liver["hd95_directed_mm"]) == 1.0
     assert (spleen["status"], spleen["dsc"], spleen["hd95_pooled_mm"]) == ("missed", "0.0", "")
     kept = sorted(path.name for path in output.iterdir())
-    assert kept == [".journal", "results.csv", "results.json"]  # for when b has been predicted
+    files = ["results.csv", "results.json", "results.tex", "summary.json"]
+    assert kept == [".journal", *files]  # the journal for when b has been predicted
 
 
 def test_every_figure_names_its_unit_and_convention(tmp_path):
     metrics = evaluate(*folders(tmp_path, {"a": TRUTH}, {"a": TRUTH}), labels=LABELS)["metrics"]
-    assert list(metrics) == ["dsc", "hd95", "hd95_directed"]
+    assert {"dsc", "iou", "hd95", "hd95_directed", "assd", "nsd_1mm", "lesion_f1"} <= set(metrics)
     assert "pooled" in metrics["hd95"]["convention"]
     assert "directed" in metrics["hd95_directed"]["convention"]
     assert metrics["hd95"]["unit"] == "mm"
@@ -84,9 +87,8 @@ def test_organs_are_matched_by_name_and_surplus_ones_of_the_truth_are_background
     (case,) = results["cases"]
     assert [case["organs"][organ]["dsc"] for organ in ("liver", "spleen")] == [1.0, 1.0]
     assert case["not_in_truth"] == ["aorta", "stomach"]
-    assert results["summary"]["organs"]["aorta"]["dsc"] == {
-        "mean": None, "median": None, "std": None, "n": 0,
-    }  # fmt: skip
+    aorta = results["summary"]["organs"]["aorta"]["dsc"]
+    assert (aorta["mean"], aorta["n"]) == (None, 0)
 
 
 def test_a_bad_case_is_told_and_the_others_are_scored(tmp_path):
@@ -163,6 +165,62 @@ def test_where_nothing_can_be_compared_nothing_is_written(tmp_path):
     with pytest.raises(InputError, match="such as b"):
         evaluate(out, truth, output, labels=LABELS)
     assert not output.exists()
+
+
+def test_a_prediction_in_another_orientation_is_matched_by_world_position(tmp_path):
+    places = folders(tmp_path, {}, {"a": TRUTH})
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    turned = PREDICTION[::-1, ::-1].transpose(2, 0, 1)  # k, then i and j reversed
+    turned_affine = np.zeros((4, 4))
+    turned_affine[2, 0], turned_affine[0, 1], turned_affine[1, 2] = 3.0, -1.0, -2.0
+    turned_affine[:, 3] = [7.0, 12.0, 0.0, 1.0]
+    write_volume(places[0] / "a.nii.gz", Volume(turned, turned_affine))
+    write_volume(places[0] / "plain" / "a.nii.gz", Volume(PREDICTION, affine))
+    turned_case, plain_case = (
+        evaluate(folder, *places[1:], labels=LABELS)["cases"][0]
+        for folder in (places[0], places[0] / "plain")
+    )
+    assert (turned_case["reoriented"], plain_case["reoriented"]) == (True, False)
+    assert turned_case["organs"] == plain_case["organs"]
+
+
+def test_a_region_is_the_union_of_its_organs_on_both_sides(tmp_path):
+    truth = blocks((600, (1, 1, 1)), (7, (4, 4, 3)))
+    places = folders(tmp_path, {"a": PREDICTION}, {"a": truth})
+    scoring = Scoring(regions={"both": ("liver", "spleen")})
+    results = evaluate(
+        *places, labels=LABELS, truth_labels={"liver": 600, "spleen": 7}, scoring=scoring
+    )
+    (case,) = results["cases"]
+    assert results["labels"]["both"] == [1, 2]
+    assert case["label_values"]["both"] == [7, 600]
+    assert case["organs"]["both"]["dsc"] == pytest.approx(2 * 4 / (8 + 16))
+
+
+def test_a_region_of_unknown_organs_is_refused_with_the_known_ones(tmp_path):
+    places = folders(tmp_path, {"a": TRUTH}, {"a": TRUTH})
+    with pytest.raises(UsageError, match="parts among liver, spleen, aorta, stomach, got core"):
+        evaluate(*places, labels=LABELS, scoring=Scoring(regions={"tumour": ("core",)}))
+
+
+def test_a_missing_prediction_can_count_as_one_that_found_nothing(tmp_path):
+    places = folders(tmp_path, {"a": TRUTH}, {"a": TRUTH, "b": TRUTH})
+    results = evaluate(*places, labels=LABELS, scoring=Scoring(missing_as_empty=True))
+    assert results["failures"] == []
+    assert results["cases"][1]["prediction"] is None
+    assert results["summary"]["organs"]["liver"]["counts"]["missed"] == 1
+    assert results["summary"]["mean"]["dsc"] == 0.5
+
+
+def test_only_the_metrics_asked_for_are_measured_and_unknown_ones_refused(tmp_path):
+    places = folders(tmp_path, {"a": TRUTH}, {"a": TRUTH})
+    scoring = Scoring(metrics=("nsd", "iou"), tolerances_mm=(0.5, 3))
+    results = evaluate(*places, labels=LABELS, scoring=scoring)
+    assert set(results["metrics"]) == {"nsd_0.5mm", "nsd_3mm", "iou"}
+    assert results["cases"][0]["organs"]["liver"].keys() == {"status", *results["metrics"]}
+    assert not (places[2] / "summary.json").exists()
+    with pytest.raises(UsageError, match=r"metrics: expected some of dsc, .* got dice"):
+        Scoring(metrics=("dice",))
 
 
 @needs_shared

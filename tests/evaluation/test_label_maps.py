@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medseg.errors import InputError, UsageError
-from medseg.evaluation.label_maps import checked_labels, labels_beside
+from medseg.evaluation.label_maps import checked_labels, labels_beside, with_regions
 
 
 def write(path, content):
@@ -50,7 +50,8 @@ def test_a_labels_file_is_the_map_itself_or_none_of_ours(tmp_path):
     "labels",
     [
         ["liver"],
-        {"liver": [1, 2]},
+        {"liver": [1, 1.5]},
+        {"liver": []},
         {"liver": 1.5},
         {"liver": 1, "spleen": 1},
         {"1": "liver", "2": "liver"},
@@ -69,3 +70,20 @@ def test_labels_given_by_the_user_are_checked_too():
         checked_labels({})
     with pytest.raises(UsageError, match="spleen"):
         checked_labels({"liver": 2, "spleen": 2})
+
+
+def test_regions_are_read_as_nnunet_writes_them(tmp_path):
+    labels = {"background": 0, "whole tumour": [1, 2], "core": [2]}
+    write(tmp_path / "dataset.json", {"labels": labels})
+    assert labels_beside(tmp_path) == {"whole tumour": (1, 2), "core": (2,)}
+
+
+def test_a_region_is_made_of_the_values_of_its_parts():
+    organs = {"core": 4, "oedema": (2, 3), "other": -1}
+    found = with_regions(organs, {"tumour": ("oedema", "core"), "unknown": ("core", "lung")})
+    assert found == organs | {"tumour": (2, 3, 4)}
+
+
+def test_a_region_may_not_take_the_name_of_an_organ():
+    with pytest.raises(UsageError, match="a new name and its parts, got the name of an organ"):
+        with_regions({"core": 1}, {"core": ("core",)})

@@ -147,7 +147,8 @@ def test_parts_are_merged_to_the_whole_and_a_missing_one_is_told(few, capsys):
 def test_nothing_is_left_behind_when_every_case_is_scored(tmp_path):
     out, truth, output = places(write(tmp_path, 3, bad=None))
     evaluate(out, truth, output, labels=LABELS)
-    assert sorted(path.name for path in output.iterdir()) == ["results.csv", "results.json"]
+    kept = sorted(path.name for path in output.iterdir())
+    assert kept == ["results.csv", "results.json", "results.tex", "summary.json"]
 
 
 def test_a_part_is_computed_anew_where_a_file_or_a_label_changed(tmp_path):

@@ -1,6 +1,6 @@
 from medseg.evaluation.summary import summarise
-from medseg.evaluation.table import rows
-from tests.evaluation.test_summary import figures, results_of
+from medseg.evaluation.table import columns, rows
+from tests.evaluation.test_summary import METRICS, figures, results_of
 
 
 def test_rows_by_hand():
@@ -29,7 +29,16 @@ def test_rows_by_hand():
 
 
 def test_no_case_still_gives_a_table():
-    results = {"labels": {"liver": 1}, "cases": [], "failures": []}
+    results = {"labels": {"liver": 1}, "metrics": METRICS, "cases": [], "failures": []}
     header, body = rows(results | {"summary": summarise(results)})
     assert [row[0] for row in body] == ["liver", "mean of 0 organs"]
     assert all(len(row) == len(header) for row in body)
+
+
+def test_few_metrics_are_all_shown_and_many_only_as_dsc_and_hd95():
+    ratio = {"unit": "1", "headline": True, "better": "higher"}
+    few = {name: ratio | {"name": name.upper()} for name in ("iou", "recall")}
+    assert [column.key for column in columns(few)] == ["iou", "recall"]
+    many = METRICS | {name: ratio | {"name": name} for name in "abcd"}
+    shown = [column.key for column in columns(many)]
+    assert shown == ["dsc", "hd95", "hd95_scored", "hd95_directed"]

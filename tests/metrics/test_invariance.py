@@ -32,7 +32,7 @@ def check_same(one, other):
         assert one[organ].values == pytest.approx(dict(other[organ].values), rel=1e-9, nan_ok=True)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases())
 def test_relabelling_changes_nothing(case):
     maps, spacing = case
@@ -41,7 +41,7 @@ def test_relabelling_changes_nothing(case):
     check_same(evaluate_case(*maps, spacing, ORGANS), evaluate_case(*renamed, spacing, labels))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases(), st.integers(0, 2**32 - 1))
 def test_translating_changes_nothing(case, seed):
     maps, spacing = case
@@ -50,7 +50,7 @@ def test_translating_changes_nothing(case, seed):
     check_same(evaluate_case(*maps, spacing, ORGANS), evaluate_case(*moved, spacing, ORGANS))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases(), st.data())
 def test_mirroring_changes_nothing(case, data):
     maps, spacing = case
@@ -59,7 +59,7 @@ def test_mirroring_changes_nothing(case, data):
     check_same(evaluate_case(*maps, spacing, ORGANS), evaluate_case(*mirrored, spacing, ORGANS))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases(), st.data())
 def test_transposing_with_the_spacing_changes_nothing(case, data):
     maps, spacing = case
@@ -69,7 +69,7 @@ def test_transposing_with_the_spacing_changes_nothing(case, data):
     check_same(evaluate_case(*maps, spacing, ORGANS), evaluate_case(*turned, steps, ORGANS))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases(), st.floats(0.05, 20))
 def test_scaling_the_spacing_scales_every_distance(case, factor):
     maps, spacing = case
@@ -81,7 +81,7 @@ def test_scaling_the_spacing_scales_every_distance(case, factor):
         assert after[organ].values == pytest.approx(scaled, rel=1e-9, nan_ok=True)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases(), st.lists(st.sampled_from(list(METRICS)), unique=True, min_size=1))
 def test_a_subset_is_a_part_of_all(case, names):
     maps, spacing = case
@@ -92,7 +92,7 @@ def test_a_subset_is_a_part_of_all(case, names):
             np.testing.assert_equal(value, everything[organ][key])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases())
 def test_a_region_is_the_organ_that_the_union_would_be(case):
     maps, spacing = case

@@ -47,7 +47,7 @@ def test_a_far_false_positive_weighs_more_in_the_directed_convention():
     assert hd95(pred, label, (1, 1), convention="directed") == pytest.approx(50.0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(grids())
 def test_agrees_with_distances_measured_pair_by_pair(grid):
     pred, label, spacing = grid
@@ -133,7 +133,7 @@ def test_hd_and_assd_by_hand():
         assert np.isnan(figure(empty, empty, (1, 1)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(1.0, 1.0, 1.0), (0.2, 0.3, 5.0)]))
 def test_near_and_far_voxels_have_the_distances_of_a_tree_alone(seed, spacing):
     rng = np.random.default_rng(seed)

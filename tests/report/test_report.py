@@ -180,7 +180,8 @@ def test_what_evaluation_writes_is_understood(tmp_path):
     html, page = page_of(report(tmp_path, tmp_path / "page.html"))
     # every liver is a 5 × 6 × 3 box predicted one voxel aside: 2 · 72 / (90 + 90)
     assert any(
-        row.startswith("liver 0.800 ± 0.000 0.800 2.00") for row in page.rows(html, "organs")
+        row.startswith("liver 0.800 ± 0.000 [0.800, 0.800] 0.800 2.00")
+        for row in page.rows(html, "organs")
     )
     assert "c: left kidney missed" in page.text
     assert "Worst case: c mean DSC 0.400" in page.text
