@@ -98,7 +98,7 @@ def roc(
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Option("-i", "--input", help="results.json or its folder.")],
+    results: Annotated[Path, typer.Option("-i", "--input", help="Results or comparison.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="HTML file.")],
     run: Annotated[Path | None, typer.Option(help="Run folder, for the curves.")] = None,
     images: Annotated[

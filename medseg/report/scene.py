@@ -82,15 +82,7 @@ def read_scene(
                 f"The {name} file does not hold the volumes that were evaluated "
                 f"({', '.join(changed)}): it has changed since, or its values mean other organs."
             )
-    image, window, note = None, (0.0, 1.0), "no image"
-    try:
-        image_path = _source(case, "image", folder)
-        image = to_ras(read_volume(image_path, "image")).array
-        check_same_grid(truth.array, image, ("label", "image"), str(image_path))
-        window, note = grey_window(image)
-    except (MedsegError, OSError, ValueError) as error:
-        image = None
-        notices.append(f"The image is not shown, only the contours. {error}")
+    image, window, note = _read_image(case, truth, folder, notices)
     return Scene(
         truth,
         prediction,
@@ -102,6 +94,20 @@ def read_scene(
         window=window,
         window_note=note,
     )
+
+
+def _read_image(
+    case: Mapping[str, Any], truth: Oriented, folder: Path, notices: list[str]
+) -> tuple[np.ndarray | None, tuple[float, float], str]:
+    """The image on the grid of the label with its grey window; none, and a notice, if unusable."""
+    try:
+        path = _source(case, "image", folder)
+        image = to_ras(read_volume(path, "image")).array
+        check_same_grid(truth.array, image, ("label", "image"), str(path))
+        return image, *grey_window(image)
+    except (MedsegError, OSError, ValueError) as error:
+        notices.append(f"The image is not shown, only the contours. {error}")
+        return None, (0.0, 1.0), "no image"
 
 
 def _values(value: int | Sequence[int], compared: bool) -> tuple[int, ...]:

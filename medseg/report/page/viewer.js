@@ -103,6 +103,10 @@ for (const box of document.querySelectorAll(".viewer")) {
     button.disabled = false;
     return undefined;
   });
+  // the wheel moves the page unless the viewer was clicked
+  box.querySelector(".canvas").addEventListener("wheel", (event) => {
+    if (document.activeElement !== event.target) event.stopPropagation();
+  }, { capture: true, passive: true });
   box.querySelector(".close").addEventListener("click", () => {
     stage.hidden = true;
     button.hidden = false;
