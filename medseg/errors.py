@@ -51,6 +51,10 @@ class ResourceError(MedsegError):
     exit_code = 5
 
 
+class DiskFullError(ResourceError):
+    """The disk is full: whatever else is written will fail as well (exit code 5)."""
+
+
 class ModelError(MedsegError):
     """A model folder that is missing, damaged or not trusted (exit code 6)."""
 

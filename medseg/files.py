@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import InputError, ResourceError
+from medseg.errors import DiskFullError, InputError
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     On any error, a kill excepted, the temporary file is removed and the target is untouched.
 
     Raises:
-        ResourceError: If the disk is full.
+        DiskFullError: If it is.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError(f"{target}: the disk is full, nothing was written") from error
+            raise DiskFullError(f"{target}: the disk is full, nothing was written") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ seconds; ages are taken by the clock of the file system, so that machines need n
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -19,10 +20,20 @@ from typing import Any
 
 from medseg.errors import UsageError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 HEARTBEAT_S = 15.0
 STALE_S = 180.0  # an older heartbeat, seen from another machine, means that nobody is left
 SUFFIX = ".lease"
 WHOLE = "whole"
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+
+class HeldError(UsageError):
+    """Another process that is alive holds the lease."""
 
 
 @contextmanager
@@ -37,7 +48,7 @@ def lease(folder: Path, name: str, *, heartbeat_s: float = HEARTBEAT_S) -> Itera
         heartbeat_s: Seconds between two signs of life.
 
     Raises:
-        UsageError: If another process that is alive holds a lease that excludes this one.
+        HeldError: If another process that is alive holds a lease that excludes this one.
     """
     path, mine = folder / f"{name}{SUFFIX}", _myself()
     _take(path, mine)
@@ -58,46 +69,97 @@ def lease(folder: Path, name: str, *, heartbeat_s: float = HEARTBEAT_S) -> Itera
             path.unlink(missing_ok=True)
 
 
+def is_held(folder: Path, name: str) -> bool:
+    """Whether a process that is alive holds the lease ``name``."""
+    path = folder / f"{name}{SUFFIX}"
+    holder = _read(path)
+    return path.exists() and _alive(path, holder)
+
+
 def _take(path: Path, mine: dict[str, Any]) -> None:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # who finished just now removed the folder
             try:
-                file = path.open("x", encoding="utf-8")
+                _create(path, json.dumps(mine))
             except FileExistsError:
                 _set_aside(path, _refuse_if_alive(path))
                 continue
-            try:
-                with file:
-                    json.dump(mine, file)
-            except OSError:  # a full disk
-                path.unlink()
-                raise
             return
+
+
+def _create(path: Path, text: str) -> None:
+    """Make a file with this content at once, so that a kill leaves none without its holder.
+
+    Raises:
+        FileExistsError: If there is one.
+    """
+    whole = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        whole.write_text(text, encoding="utf-8")
+        try:
+            os.link(whole, path)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            _create_in_two_steps(path, text)
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _create_in_two_steps(path: Path, text: str) -> None:
+    file = path.open("x", encoding="utf-8")
+    try:
+        with file:
+            file.write(text)
+    except OSError:  # a full disk
+        path.unlink()
+        raise
 
 
 def _set_aside(path: Path, stale: dict[str, Any]) -> None:
     """Remove a stale lease, unless another process was quicker and its own is there already."""
     aside = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
-    with contextlib.suppress(FileNotFoundError):
+    with _one_by_one(path.parent), contextlib.suppress(FileNotFoundError):
+        if _read(path) != stale:
+            return
         path.rename(aside)
-        if _read(aside) != stale:
+        if _read(aside) != stale:  # where the system knows no locks
             aside.rename(path)
     aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_by_one(folder: Path) -> Iterator[None]:
+    """Let one process at a time into the block, where the system and the file system can."""
+    if fcntl is None:
+        yield
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # removed meanwhile
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_if_alive(path: Path) -> dict[str, Any]:
     """What a stale lease says.
 
     Raises:
-        UsageError: If it is not stale.
+        HeldError: If it is not stale.
     """
     holder = _read(path)
     if not path.exists() or not _alive(path, holder):
         return holder
     who = f"process {holder.get('pid', '?')} on {holder.get('host', 'another machine')}"
     since = f"since {holder.get('started', 'a moment ago')}"
-    raise UsageError(
+    raise HeldError(
         f"{path.parent.parent}: {who} is at work there {since} ({_name(path)}); "
         f"wait for it, or use another output folder"
     )

@@ -23,10 +23,12 @@ class Content:
     Attributes:
         digest: SHA-256 over names' suffixes and contents, 64 hex digits.
         state: (size, mtime_ns, ctime_ns, inode) of every file.
+        hashes: SHA-256 of every file, 64 hex digits each.
     """
 
     digest: str
     state: tuple[tuple[int, int, int, int], ...]
+    hashes: tuple[str, ...]
 
 
 def content_of(source: Source, memory: Path) -> Content:
@@ -49,12 +51,13 @@ def content_of(source: Source, memory: Path) -> Content:
     remembered = _recall(note)
     if remembered is not None and remembered.state == state:
         return remembered
-    content = Content(_digest(files), state)
+    hashes = tuple(sha256(path) for path in files)
+    content = Content(_digest(files, hashes), state, hashes)
     if state_of(files) != state:
         raise InputError(files[0], "a file at rest", "one that changes while it is read")
     if time.time_ns() - max(ctime for _, _, ctime, _ in state) > SETTLED_NS:
         with contextlib.suppress(OSError, ResourceError):  # one can do without
-            write_json(note, {"digest": content.digest, "state": state})
+            write_json(note, {"digest": content.digest, "state": state, "hashes": hashes})
     return content
 
 
@@ -75,10 +78,10 @@ def state_of(files: list[Path]) -> tuple[tuple[int, int, int, int], ...]:
     return tuple(states)
 
 
-def _digest(files: list[Path]) -> str:
+def _digest(files: list[Path], hashes: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{suffix_of(path)} {sha256(path)}\n".encode())
+    for path, content in zip(files, hashes, strict=True):
+        digest.update(f"{suffix_of(path)} {content}\n".encode())
     return digest.hexdigest()
 
 
@@ -86,6 +89,6 @@ def _recall(note: Path) -> Content | None:
     try:
         known = json.loads(note.read_bytes())
         state = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in known["state"])
-        return Content(str(known["digest"]), state)
+        return Content(str(known["digest"]), state, tuple(map(str, known["hashes"])))
     except (OSError, ValueError, KeyError, TypeError):
         return None
