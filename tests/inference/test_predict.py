@@ -11,7 +11,7 @@ from torch import nn
 from medseg.case import Case, write_cases
 from medseg.errors import InputError, ModelError, UsageError
 from medseg.files import read_json
-from medseg.inference import predict as predict_module
+from medseg.inference import predictor as predictor_module
 from medseg.inference.path import choose_path
 from medseg.inference.predict import (
     Predictor,
@@ -115,7 +115,7 @@ def test_one_copy_serves_all_volumes_of_a_job_and_is_told_of(tmp_path, model, mo
         prepared.append(sample.shape)
         return choose_path(network, sample, precision)
 
-    monkeypatch.setattr(predict_module, "choose_path", choose)
+    monkeypatch.setattr(predictor_module, "choose_path", choose)
     for name in ("a", "b", "c"):
         write_volume(tmp_path / "in" / f"{name}.nii.gz", Volume(_bright_box(), np.eye(4)))
     settings = PredictSettings(precision="float32")
