@@ -7,13 +7,14 @@ exactly one JSON document.
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 
-from medseg.cli import cases, compare, evaluation, experiments  # noqa: F401 - their verbs join the application
+from medseg.cli import cases, compare, evaluation, experiments, prediction  # noqa: F401 - their verbs join the application
 from medseg.cli.app import app
 from medseg.errors import InputError, MedsegError, ResourceError, StoppedError
 from medseg.terminal import say
@@ -23,7 +24,8 @@ ClickError: Any = typer.BadParameter.__mro__[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and end with the exit code that fits."""
+    """Run the command and end with the exit code that fits; SIGTERM is heard as Ctrl-C is."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(arguments))
 
 

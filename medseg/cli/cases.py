@@ -1,11 +1,11 @@
-"""Verbs that act on files of cases: check, predict, roc, report."""
+"""Verbs that act on files of cases: check, roc, report."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medseg.cli.app import AsJson, Device, Overwrite, Quiet, Workers, app
+from medseg.cli.app import AsJson, Device, Quiet, Workers, app
 from medseg.errors import CasesFailedError, InputError
 from medseg.terminal import Bars, answer, say, show_check, show_roc
 
@@ -32,39 +32,6 @@ def check(
     answer(found.to_plain(), as_json, lambda plain: show_check(plain, folder))
     if not found.ok:
         raise typer.Exit(InputError.exit_code)
-
-
-@app.command()
-def predict(
-    source: Annotated[Path, typer.Option("-i", "--input", help="Volume, folder or case list.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")],
-    model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],
-    device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices per forward pass.")] = 16,
-    precision: Annotated[
-        str, typer.Option(help="auto (quickest safe one), float32, bfloat16 or float16.")
-    ] = "auto",
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    no_progress: Quiet = False,
-) -> None:
-    """Write one label map per case, on the grid of its input.
-
-    Example: `medseg predict -i ct.nii.gz -o out -m runs/phantom_transunet`
-    """
-    from medseg.inference.predict import PredictSettings
-    from medseg.inference.predict import predict as run_prediction
-
-    settings = PredictSettings(
-        device=device, batch_size=batch_size, precision=precision, overwrite=overwrite
-    )
-    with Bars(not no_progress) as bars:
-        done = run_prediction(source, output, model=model, settings=settings, progress=bars)
-    if done["path"]:
-        say(f"Network run in {done['path']['precision']}: {done['path']['why']}")
-    answer(done, as_json, lambda _: say(f"Label maps: {output}"))
-    failed = [case for case in done["cases"] if case["status"] != "done"]
-    stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from medseg.cli.app import AsJson, Quiet, Workers, app
+from medseg.cli.app import AsJson, Cluster, NumParts, PartId, Quiet, Workers, app
 from medseg.cli.cases import stop_if_failed
 from medseg.cli.tables import show_subgroups
 from medseg.terminal import Bars, answer, show_part, show_results
@@ -43,14 +43,10 @@ def evaluate(
         typer.Option(metavar="FILE[:COLUMN]", help="CSV of the cases; figures per subgroup."),
     ] = None,
     workers: Workers = 2,
-    num_parts: Annotated[
-        int | None, typer.Option(min=1, help="Split the cases into so many array jobs.")
-    ] = None,
-    part_id: Annotated[int | None, typer.Option(min=0, help="Which of them, from 0.")] = None,
+    num_parts: NumParts = None,
+    part_id: PartId = None,
     merge: Annotated[bool, typer.Option("--merge", help="Gather what the parts did.")] = False,
-    cluster: Annotated[
-        str | None, typer.Option(help="Dask scheduler that computes instead: tcp://host:8786.")
-    ] = None,
+    cluster: Cluster = None,
     as_json: AsJson = False,
     no_progress: Quiet = False,
 ) -> None:

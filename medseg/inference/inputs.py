@@ -1,39 +1,112 @@
-"""What there is to predict: a file, a folder of volumes or a case list."""
+"""What there is to predict: a file, a folder of volumes, a case list or a table."""
 
+import csv
 from pathlib import Path
+
+import numpy as np
 
 from medseg.case import Case, read_cases
 from medseg.errors import InputError
-from medseg.volumes import stem_of, suffix_of
+from medseg.volumes import Volume, read_volume, stem_of, suffix_of
+
+LARGEST_TABLE = 256 << 20  # bytes; a longer one is no list of cases
+LARGEST_COSINE = 0.01  # between two axes of a volume: 0.6 degrees off a right angle
+WANTED = "a volume, a folder of them, a case list (.json) or a table (.csv)"
 
 
 def cases_of(source: str | Path) -> list[Case]:
-    """The cases of a file, a folder of volumes or a case list.
+    """The cases of a file, a folder of volumes, a case list, or a CSV table.
+
+    A table has a column ``image`` and may have ``case_id``; without it a case is named after its
+    file. Paths in lists and tables start at their folder.
 
     Raises:
         InputError: If there is none, or if two would be written under one name.
     """
     source = Path(source)
-    if source.suffix == ".json":
-        cases = read_cases(source)
-    elif source.is_dir():
-        files = [path for path in sorted(source.iterdir()) if _is_volume(path)]
-        cases = [Case(case_id=stem_of(path), image=path) for path in files]
-    else:
-        cases = [Case(case_id=stem_of(source), image=source)]
-        if not source.is_file():
-            raise InputError(source, "a volume, a folder of them or a case list", "no such file")
+    try:
+        cases = _cases_of(source)
+    except OSError as error:
+        raise InputError(source, WANTED, (error.strerror or str(error)).lower()) from error
     if not cases:
         raise InputError(source, "at least one volume (.nii.gz, .nii, .nrrd, .mha)", "none")
     names = [case.case_id for case in cases]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
+    if len(set(names)) < len(names):
+        doubles = sorted({name for name in names if names.count(name) > 1})
         raise InputError(source, "one volume per case id", f"several for {', '.join(doubles[:5])}")
-    climbing = [name for name in names if Path(name).name != name]
+    climbing = [name for name in names if not _is_plain(name)]
     if climbing:
         raise InputError(source, "case ids that are plain file names", repr(climbing[0]))
     return cases
 
 
+def read_image(case: Case) -> Volume:
+    """Read the image of a case and refuse what no network can make sense of.
+
+    Raises:
+        InputError: If it cannot be read, is empty, has voxels that are no finite numbers, or
+            axes that are not at right angles.
+    """
+    volume = read_volume(case.image)
+    path = case.image if isinstance(case.image, Path) else case.image[0]
+    array, affine = volume.array, volume.affine
+    if not array.size:
+        raise InputError(path, "a volume with voxels", f"shape {array.shape}")
+    if array.dtype.kind not in "biuf":
+        raise InputError(path, "one real number per voxel", f"type {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(path, "finite voxels", "NaN or infinity")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not lengths.all():
+        raise InputError(path, "an affine that places every voxel", np.array2string(affine[:3]))
+    axes = affine[:3, :3] / lengths
+    if np.abs(axes.T @ axes - np.eye(3)).max() > LARGEST_COSINE:
+        hint = "resample it onto a straight grid"
+        raise InputError(path, "axes at right angles", "an affine with shear", hint=hint)
+    return volume
+
+
+def _cases_of(source: Path) -> list[Case]:
+    suffix = source.suffix.lower()
+    if source.is_dir():
+        files = [path for path in sorted(source.iterdir()) if _is_volume(path)]
+        return [Case(case_id=stem_of(path), image=path) for path in files]
+    source.stat()  # says why it cannot be read: missing, a loop of links, no right to
+    if suffix == ".json":
+        return read_cases(source)
+    if suffix == ".csv":
+        return _read_table(source)
+    return [Case(case_id=stem_of(source), image=source)]
+
+
+def _read_table(path: Path) -> list[Case]:
+    if path.stat().st_size > LARGEST_TABLE:
+        raise InputError(path, "a table of cases", f"{path.stat().st_size >> 20} MB")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file, skipinitialspace=True, strict=True)
+            if "image" not in (table.fieldnames or ()):
+                got = ", ".join(map(str, table.fieldnames or ())) or "an empty file"
+                raise InputError(path, "a column 'image', and perhaps 'case_id'", got[:200])
+            rows = [(table.line_num, row) for row in table]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(path, "a CSV table in UTF-8", str(error)) from error
+    return [_from_row(path, line, row) for line, row in rows]
+
+
+def _from_row(path: Path, line: int, row: dict[str, str | None]) -> Case:
+    image = (row.get("image") or "").strip()
+    if not image or "\0" in image:
+        raise InputError(path, "an image in every row", f"none in line {line}")
+    file = path.parent / image
+    return Case(case_id=(row.get("case_id") or "").strip() or stem_of(file), image=file)
+
+
 def _is_volume(path: Path) -> bool:
-    return path.is_file() and bool(suffix_of(path)) and not path.name.startswith(".")
+    """Links that lead nowhere count: their case fails, and the others know nothing of it."""
+    return bool(suffix_of(path)) and not path.name.startswith(".") and not path.is_dir()
+
+
+def _is_plain(name: str) -> bool:
+    printable = name.isprintable() and not set(name) & set("/\\")
+    return printable and Path(name).name == name and not name.startswith(".")

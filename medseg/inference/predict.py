@@ -1,25 +1,23 @@
-"""Volumes in, label maps on their own grids out."""
+"""Volumes in, label maps on their own grids out: jobs that go on where they were stopped."""
 
-import time
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from medseg.case import Case
-from medseg.errors import InputError, MedsegError, UsageError
-from medseg.files import sha256, write_json
-from medseg.inference.exposures import predict_exposure
+from medseg.errors import ResourceError, UsageError
 from medseg.inference.inputs import cases_of
+from medseg.inference.manifest import MANIFEST, Manifest
 from medseg.inference.predictor import Predictor, PredictSettings, pick_device, predict_volume
-from medseg.jobs import Outcome, Progress, run_each, silent
-from medseg.model import read_model
-from medseg.volumes import Volume, read_volume, suffix_of, write_label_map
-from medseg.volumes.fits import FITS
+from medseg.inference.work import Job, card_of, fingerprint, holds, loaded, predict_case, unload
+from medseg.jobs import JobSettings, Journal, Order, Progress, join_job, run_claimed, silent
+from medseg.jobs.claims import WORKERS
+from medseg.jobs.lease import SUFFIX
 
-__all__ = ["PredictSettings", "Predictor", "pick_device", "predict", "predict_volume"]
-MANIFEST = "predictions.json"
+__all__ = ["MANIFEST", "PredictSettings", "Predictor", "pick_device", "predict", "predict_volume"]
+FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 def predict(
@@ -28,57 +26,57 @@ def predict(
     *,
     model: str | Path,
     settings: PredictSettings | None = None,
+    workers: int = 1,
+    jobs: JobSettings | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Predict one label map per case on the grid of its input file.
 
+    Stopped, or given new cases, it goes on when it is called again: a label map is kept if it is
+    as it was written and image, model and settings are the same. Any number of processes may
+    work into one folder; each case is done by one of them.
+
     Args:
-        input: A volume, a folder of volumes, or a case list (JSON).
+        input: A volume, a folder of volumes, a case list (JSON) or a table (CSV).
         output: Folder for the label maps, each named after its case; made if missing.
         model: Model folder, or run folder with ``model/`` in it.
         settings: How to run; the defaults suit most.
+        workers: Processes on this machine, each with the model in its memory.
+        jobs: Which share of the cases, and whether a cluster predicts them.
         progress: Hears of every finished case.
 
     Returns:
-        What ``predictions.json`` in the folder holds: the organs' values, the path through the
-        network, and per case its label map, seconds and, if it failed, the error. One bad case
-        never stops the others; the error of an only case is raised.
+        What ``predictions.json`` in the folder holds: versions, the organs' values, the path
+        through the network, and per case its status, label map, hashes, seconds and, if it
+        failed, the error. One bad case never stops the others; the error of an only case is
+        raised.
 
     Raises:
         InputError: If there is nothing to predict, or the only case cannot be read.
         ModelError: If the model is missing, damaged or not trusted.
-        UsageError: If label maps are there already and ``overwrite`` is off.
+        UsageError: If label maps are there that no such job has written and ``overwrite`` is
+            off, or if another job is at work in the folder.
+        ResourceError: If memory or disk run out.
     """
     settings = settings or PredictSettings()
-    cases, output = cases_of(input), Path(output)
-    outputs = {case.case_id: output / f"{case.case_id}{_suffix(case, settings)}" for case in cases}
-    _refuse_overwriting(outputs, settings)
-    model_folder = model_folder_of(model)
-    loaded = read_model(model_folder)
-    predictor = Predictor(loaded, settings)
-
-    def predict_and_write(case: Case) -> dict[str, Any]:
-        start = time.perf_counter()
-        if loaded.spec.preprocessing.sky is not None:
-            label_map = predict_exposure(
-                loaded, case, batch_size=settings.batch_size, device=predictor.device,
-                precision=settings.precision,
-            )  # fmt: skip
-        else:
-            label_map = predictor(_read_image(case))
-        write_label_map(outputs[case.case_id], label_map)
-        return {"status": "done", "seconds": round(time.perf_counter() - start, 3)}
-
-    entries: list[dict[str, Any]] = []
-    progress("Predicting", 0, len(cases))
-    for outcome in run_each(predict_and_write, cases):
-        if len(cases) == 1:
-            outcome.unwrap()
-        entries.append(_entry(outcome, outputs[outcome.item.case_id]))
-        progress("Predicting", len(entries), len(cases), outcome.item.case_id)
-    manifest = _manifest(predictor, model_folder, entries)
-    write_json(output / MANIFEST, manifest)
-    return manifest
+    if settings.suffix not in FORMATS:
+        raise UsageError(f"format {settings.suffix!r}: expected one of {', '.join(FORMATS)}")
+    cases, folder = cases_of(input), model_folder_of(model).resolve()
+    job = Job(folder, card_of(folder), Path(output).resolve(), settings)
+    _refuse_overwriting(job, cases)
+    new = not job.output.exists()
+    try:
+        loaded(job)
+        if workers > 1 or (jobs and jobs.cluster):
+            unload()  # others have it in their memory
+        with join_job(job.journal, job.digest):
+            return _run(job, cases, workers, jobs or JobSettings(), progress)
+    except BaseException:
+        if new and len(cases) == 1:
+            _leave_nothing(job)
+        raise
+    finally:
+        unload()
 
 
 def model_folder_of(path: str | Path) -> Path:
@@ -87,54 +85,61 @@ def model_folder_of(path: str | Path) -> Path:
     return inner if (inner / "model.json").is_file() else Path(path)
 
 
-def _entry(outcome: Outcome[Case, dict[str, Any]], output: Path) -> dict[str, Any]:
-    entry = {"case_id": outcome.item.case_id, "image": _plain(outcome.item)}
-    if outcome.error is not None:
-        return entry | {"status": "failed", "error": _one_line(outcome.error)}
-    return entry | {"prediction": output.name, **outcome.unwrap()}
+def _run(
+    job: Job, cases: Sequence[Case], workers: int, jobs: JobSettings, progress: Progress
+) -> dict[str, Any]:
+    order = Order(
+        partial(predict_case, job), _case_id, partial(fingerprint, job), partial(holds, job),
+        folder=job.journal, anew=job.settings.overwrite,
+    )  # fmt: skip
+    manifest, total = Manifest(job, cases), len(jobs.share_of(cases))
+    progress("Predicting", 0, total)
+    try:
+        for done, outcome in enumerate(
+            run_claimed(order, cases, settings=jobs, workers=workers), 1
+        ):
+            if len(cases) == 1:
+                outcome.unwrap()
+            manifest.add(outcome)
+            progress("Predicting", done, total, outcome.item.case_id)
+    except BaseException:
+        if len(cases) > 1:
+            with contextlib.suppress(OSError, ResourceError):
+                manifest.finish()
+        raise
+    return manifest.finish()
 
 
-def _suffix(case: Case, settings: PredictSettings) -> str:
-    """FITS images have their masks as FITS: other formats would not keep their axes."""
-    fits = isinstance(case.image, Path) and suffix_of(case.image) in FITS
-    return ".fits" if fits else settings.suffix
+def _refuse_overwriting(job: Job, cases: Sequence[Case]) -> None:
+    """Refuse to replace what the journal knows nothing of, and images in any case."""
+    journal, targets = Journal(job.journal), {job.target(case): case for case in cases}
+    images = {path for case in cases for path in _files(case) if path in targets}
+    if images:
+        raise UsageError(f"{min(images)}: an image, it is never overwritten; use another folder")
+    there = [path for path in targets if path.exists()]
+    foreign = [path for path in there if journal.stamp(targets[path].case_id) == (0, 0)]
+    if foreign and not job.settings.overwrite:
+        more = f", as are {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UsageError(
+            f"{foreign[0]}: there already{more}, and not of this job; --overwrite replaces it, or "
+            f"use another folder"
+        )
 
 
-def _read_image(case: Case) -> Volume:
-    volume = read_volume(case.image)
-    if not np.isfinite(volume.array).all():
-        path = case.image if isinstance(case.image, Path) else case.image[0]
-        raise InputError(path, "finite voxels", "NaN or infinity")
-    return volume
+def _leave_nothing(job: Job) -> None:
+    """Remove the folder that was made for an only case which failed."""
+    if not any((job.journal / WORKERS).glob(f"*{SUFFIX}")):  # nobody joined us meanwhile
+        Journal(job.journal).remove()
+        with contextlib.suppress(OSError):
+            job.output.rmdir()
 
 
-def _refuse_overwriting(outputs: Mapping[str, Path], settings: PredictSettings) -> None:
-    there = [path for path in outputs.values() if path.exists()]
-    if there and not settings.overwrite:
-        raise UsageError(f"{there[0]}: there already, as are {len(there) - 1} more; --overwrite")
+def _files(case: Case) -> list[Path]:
+    sources = case.image if isinstance(case.image, tuple) else (case.image,)
+    with contextlib.suppress(OSError, RuntimeError):  # a loop of links
+        return [path.resolve() for path in sources]
+    return []
 
 
-def _plain(case: Case) -> str | list[str]:
-    if isinstance(case.image, tuple):
-        return [str(path.resolve()) for path in case.image]
-    return str(case.image.resolve())
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error) if isinstance(error, MedsegError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
-
-
-def _manifest(predictor: Predictor, folder: Path, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    spec, path = predictor.model.spec, predictor.path
-    return {
-        "labels": dict(spec.labels),
-        "model": {
-            "folder": str(folder.resolve()),
-            "card_sha256": sha256(folder / "model.json"),
-            "network": str(spec.network["_target_"]),
-        },
-        "device": str(predictor.device),
-        "path": path.to_plain() if path else None,
-        "cases": entries,
-    }
+def _case_id(case: Case) -> str:
+    return case.case_id

@@ -33,6 +33,14 @@ class Entry:
     error: str | None = None
     part: tuple[int, int] | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether it says only that somebody has begun, and what is there may be theirs."""
+        return self.result is None and self.error is None
+
+
+BEGUN = Entry("")
+
 
 class Journal:
     """Entries of items in a folder, by key.
@@ -69,6 +77,21 @@ class Journal:
         }  # fmt: skip
         content = {"format": FORMAT, "key": key, "sha256": _digest(key, body), "entry": body}
         write_text(self._path(key), json.dumps(content, ensure_ascii=False, allow_nan=False))
+
+    def stamp(self, key: str) -> tuple[int, int]:
+        """Tells one writing of an item's entry from the next; (0, 0) if there is none.
+
+        Damaged entries have one as well.
+        """
+        try:
+            stat = self._path(key).stat()
+        except OSError:
+            return 0, 0
+        return stat.st_mtime_ns, stat.st_ino
+
+    def name(self, key: str) -> str:
+        """A file name for whatever belongs to an item."""
+        return self._path(key).stem
 
     def remove(self) -> None:
         """Forget everything: the results are written elsewhere."""

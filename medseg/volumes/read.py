@@ -22,6 +22,7 @@ from nibabel.wrapstruct import WrapStructError
 from medseg.case import Source
 from medseg.errors import InputError
 from medseg.volumes.fits import FITS, read_fits
+from medseg.volumes.itk import from_itk
 from medseg.volumes.volume import Header, Volume
 
 NIFTI = (".nii", ".nii.gz")
@@ -32,7 +33,6 @@ SUFFIXES = NIFTI + ITK + FITS + ARRAYS
 Read = TypeVar("Read")
 NIFTI2_HEADER_BYTES = 540
 GZIP_START, LARGEST_GZIP_RATIO = b"\x1f\x8b\x08", 1032
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 READ_ERRORS = (
     OSError,
     EOFError,
@@ -163,15 +163,9 @@ def _image_of(content: bytes) -> nib.Nifti1Image:
 
 def _read_itk(path: Path) -> Volume:
     image = sitk.ReadImage(str(path))
-    affine = np.eye(4)
-    rank = min(image.GetDimension(), 3)
-    direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:rank, :rank]
-    affine[:rank, :rank] = direction * np.asarray(image.GetSpacing()[:rank])
-    affine[:rank, 3] = image.GetOrigin()[:rank]
-    array = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(path, "one number per voxel", f"{image.GetNumberOfComponentsPerPixel()}")
-    return Volume(array.transpose(), LPS_TO_RAS @ affine)
+    return from_itk(image)
 
 
 def _read_array(path: Path, suffix: str, array_name: str) -> Volume:

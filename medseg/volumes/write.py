@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from medseg.errors import UsageError
 from medseg.files import atomic_path
 from medseg.volumes.fits import write_fits
-from medseg.volumes.read import ITK, LPS_TO_RAS, NIFTI, suffix_of
+from medseg.volumes.itk import to_itk
+from medseg.volumes.read import ITK, NIFTI, suffix_of
 from medseg.volumes.volume import Volume
 
 WRITTEN_FITS = (".fits", ".fits.gz")
@@ -52,9 +53,4 @@ def _write_nifti(path: Path, volume: Volume) -> None:
 
 
 def _write_itk(path: Path, volume: Volume) -> None:
-    affine = LPS_TO_RAS @ volume.affine
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose()))
-    image.SetSpacing(volume.spacing)
-    image.SetOrigin(tuple(affine[:3, 3]))
-    image.SetDirection(tuple((affine[:3, :3] / np.asarray(volume.spacing)).ravel()))
-    sitk.WriteImage(image, str(path), useCompression=True)
+    sitk.WriteImage(to_itk(volume), str(path), useCompression=True)

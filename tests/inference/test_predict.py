@@ -166,7 +166,7 @@ def test_one_bad_case_never_stops_the_others_and_leaves_nothing_half_written(tmp
     assert "b.nii.gz: expected a readable volume" in errors[0]
     assert "NaN" in errors[1]
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["a.nii.gz", "c.nii.gz", "predictions.json"]
+    assert written == [".journal", "a.nii.gz", "c.nii.gz", "predictions.json"]
 
 
 def test_a_case_list_names_the_outputs(tmp_path, model):
@@ -178,7 +178,7 @@ def test_a_case_list_names_the_outputs(tmp_path, model):
 
 def test_label_maps_are_replaced_only_when_asked(tmp_path, model):
     write_volume(tmp_path / "a.nii.gz", Volume(_bright_box(), np.eye(4)))
-    predict(tmp_path / "a.nii.gz", tmp_path / "out", model=model)
+    write_volume(tmp_path / "out" / "a.nii.gz", Volume(_bright_box(), np.eye(4)))
     with pytest.raises(UsageError, match="--overwrite"):
         predict(tmp_path / "a.nii.gz", tmp_path / "out", model=model)
     settings = PredictSettings(overwrite=True)

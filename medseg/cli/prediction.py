@@ -1,0 +1,77 @@
+"""Verbs that predict and show what was predicted: predict, view."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medseg.cli.app import AsJson, Cluster, Device, NumParts, PartId, Quiet, Resume, Workers, app
+from medseg.cli.cases import stop_if_failed
+from medseg.terminal import Bars, answer, say
+
+
+@app.command()
+def predict(
+    source: Annotated[
+        Path, typer.Option("-i", "--input", help="Volume, folder, case list or CSV.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")],
+    model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices per forward pass.")] = 16,
+    precision: Annotated[
+        str, typer.Option(help="auto (quickest safe one), float32, bfloat16 or float16.")
+    ] = "auto",
+    form: Annotated[
+        str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
+    ] = "nii.gz",
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw a picture per case: three planes, contours.")
+    ] = False,
+    overwrite: Resume = False,
+    workers: Workers = 1,
+    num_parts: NumParts = None,
+    part_id: PartId = None,
+    cluster: Cluster = None,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Write one label map per case, on the grid of its input.
+
+    Stopped, it goes on where it was when the same command is given again. The same command may
+    be given several times at once, on one or more machines: they share the cases.
+
+    Examples: `medseg predict -i ct.nii.gz -o out -m runs/phantom_transunet`,
+    `medseg predict -i scans/ -o out -m runs/phantom_transunet --format nrrd --preview`
+    """
+    from medseg.inference.predict import PredictSettings
+    from medseg.inference.predict import predict as run_prediction
+    from medseg.jobs import JobSettings
+
+    settings = PredictSettings(
+        device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
+        suffix=f".{form.lstrip('.').lower()}",
+    )  # fmt: skip
+    jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)
+    with Bars(not no_progress) as bars:
+        done = run_prediction(
+            source, output, model=model, settings=settings, workers=workers, jobs=jobs,
+            progress=bars,
+        )  # fmt: skip
+        if preview:
+            from medseg.preview import preview as draw
+
+            for case_id, error in draw(output, progress=bars).items():
+                say(f"no picture: {case_id}: {error}")
+    if done["path"]:
+        say(f"Network run in {done['path']['precision']}: {done['path']['why']}")
+    answer(done, as_json, lambda _: say(_summary(done, output)))
+    failed = [case for case in done["cases"] if case["status"] == "failed"]
+    stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
+
+
+def _summary(done: dict[str, Any], output: Path) -> str:
+    pending = sum(case["status"] == "pending" for case in done["cases"])
+    return f"Label maps: {output}" + (
+        f"; {pending} cases are left to other parts" if pending else ""
+    )

@@ -1,0 +1,204 @@
+"""One case of a job: read, predict, write, say what became of it; in any process."""
+
+import gzip
+import hashlib
+import json
+import threading
+import time
+import zlib
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg import __version__
+from medseg.case import Case
+from medseg.errors import InputError, ModelError, ResourceError
+from medseg.files import sha256
+from medseg.inference.exposures import predict_exposure
+from medseg.inference.inputs import read_image
+from medseg.inference.predictor import Predictor, PredictSettings
+from medseg.loading.content import Content, content_of, state_of
+from medseg.model import CARD, read_model
+from medseg.volumes import Volume, suffix_of, write_label_map
+from medseg.volumes.files import files_of
+from medseg.volumes.fits import FITS
+
+JOURNAL, MEMORY = ".journal", "inputs"  # in the output folder; in the journal
+SHRINK = 4  # times smaller batches after running out of memory
+NOT_IN_LABELS = {"device", "batch_size", "overwrite"}  # settings on which no label depends
+BLOCK = 1 << 20
+_LOADING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the cases of a job have in common; picklable.
+
+    Attributes:
+        model: The model folder, an absolute path.
+        card: SHA-256 of its ``model.json``, which names that of the weights.
+        output: Folder for the label maps, an absolute path.
+        settings: How to run.
+    """
+
+    model: Path
+    card: str
+    output: Path
+    settings: PredictSettings
+
+    @property
+    def journal(self) -> Path:
+        """Folder of the journal."""
+        return self.output / JOURNAL
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that label maps depend on besides their images."""
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in NOT_IN_LABELS}
+        plain = json.dumps([__version__, self.card, settings], sort_keys=True, default=str)
+        return hashlib.sha256(plain.encode()).hexdigest()
+
+    def target(self, case: Case) -> Path:
+        """Where the label map of a case is written; masks of FITS images are FITS as well."""
+        fits = isinstance(case.image, Path) and suffix_of(case.image) in FITS
+        return self.output / f"{case.case_id}{'.fits' if fits else self.settings.suffix}"
+
+
+def predict_case(job: Job, case: Case) -> dict[str, Any]:
+    """Predict and write one case; the model is loaded when a process first needs it.
+
+    Returns:
+        Plain data: name and hash of the label map, hash of the image, path through the network,
+        seconds in all and by step.
+
+    Raises:
+        InputError: If the image cannot be used.
+        ModelError: If the model is not the one of the job.
+        ResourceError: If memory runs out even with the smallest batches.
+        DiskFullError: If the disk is full.
+    """
+    start, target, content = time.perf_counter(), job.target(case), _content(job, case)
+    predictor, lock = loaded(job)
+    with lock:  # threads of one process take turns at its network
+        label_map, times = _predict(job, predictor, case)
+    if state_of(files_of(case.image)) != content.state:
+        raise InputError(_first(case), "a file at rest", "one that changed while it was read")
+    before = time.perf_counter()
+    write_label_map(target, label_map)
+    times["write"] = time.perf_counter() - before
+    return {
+        "prediction": target.name,
+        "seconds": round(time.perf_counter() - start, 3),
+        "timings": {step: round(seconds, 3) for step, seconds in times.items()},
+        "device": str(predictor.device),
+        "path": predictor.path.to_plain() if predictor.path else None,
+        "input_sha256": content.digest if len(content.hashes) > 1 else content.hashes[0],
+        "output_sha256": sha256(target),
+    }
+
+
+def fingerprint(job: Job, case: Case) -> str:
+    """Hash of the image's content and of all else that a label map depends on.
+
+    Raises:
+        InputError: If the image cannot be read.
+    """
+    plain = f"{job.digest} {case.case_id} {_content(job, case).digest}"
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def holds(job: Job, case: Case, result: dict[str, Any]) -> bool:
+    """Whether the label map is there, as it was written, and can be unpacked to the end."""
+    target = job.target(case)
+    try:
+        if result["prediction"] != target.name or sha256(target) != result["output_sha256"]:
+            return False
+        if target.suffix == ".gz":
+            with gzip.open(target) as file:
+                while file.read(BLOCK):
+                    pass
+    except (OSError, EOFError, zlib.error, LookupError, TypeError):
+        return False
+    return True
+
+
+def loaded(job: Job) -> tuple[Predictor, threading.Lock]:
+    """The model of a job, read once per process; who holds the lock may use it.
+
+    Raises:
+        ModelError: If it is missing, damaged, not trusted or not the one of the job.
+        UsageError: If the device is not there.
+    """
+    with _LOADING:
+        return _load(job)
+
+
+def unload() -> None:
+    """Let go of the model of the last job."""
+    _load.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _load(job: Job) -> tuple[Predictor, threading.Lock]:
+    if card_of(job.model) != job.card:
+        raise ModelError(f"{job.model}: the model has changed since the job began; start it again")
+    return Predictor(read_model(job.model), job.settings), threading.Lock()
+
+
+def card_of(model: Path) -> str:
+    """SHA-256 of a model folder's card.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    try:
+        return sha256(model / CARD)
+    except OSError as error:
+        said = f"{CARD}: {(error.strerror or str(error)).lower()}"
+        raise ModelError(f"{model}: expected a model folder, got {said}") from error
+
+
+def _predict(job: Job, predictor: Predictor, case: Case) -> tuple[Volume, dict[str, float]]:
+    start = time.perf_counter()
+    if predictor.model.spec.preprocessing.sky is not None:
+        label_map = predict_exposure(
+            predictor.model, case, batch_size=job.settings.batch_size, device=predictor.device,
+            precision=job.settings.precision,
+        )  # fmt: skip
+        return label_map, {"network": time.perf_counter() - start}
+    volume = read_image(case)
+    middle = time.perf_counter()
+    label_map = in_smaller_batches(predictor, volume, job.settings.batch_size)
+    return label_map, {"read": middle - start, "network": time.perf_counter() - middle}
+
+
+def in_smaller_batches(predictor: Predictor, volume: Volume, batch_size: int) -> Volume:
+    """Predict a volume; where memory runs out, again with a quarter of the batch, down to one.
+
+    Raises:
+        ResourceError: If memory runs out with single slices as well.
+    """
+    while True:
+        predictor.settings = replace(predictor.settings, batch_size=batch_size)
+        try:
+            return predictor(volume)
+        except ResourceError as error:
+            if batch_size == 1:
+                lacking = f"out of memory on {predictor.device} even with one slice at a time"
+                raise ResourceError(
+                    f"{lacking}; close other programs, or use another machine"
+                ) from error
+        batch_size = max(1, batch_size // SHRINK)
+        if predictor.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _content(job: Job, case: Case) -> Content:
+    return content_of(case.image, job.journal / MEMORY)
+
+
+def _first(case: Case) -> Path:
+    return case.image if isinstance(case.image, Path) else case.image[0]
