@@ -26,6 +26,8 @@ _VERBS = {
     "compare": "medseg.evaluation.compare",
     "roc": "medseg.roc",
     "report": "medseg.report.report",
+    "preview": "medseg.preview",
+    "view": "medseg.view.view",
 }
 
 

@@ -81,7 +81,7 @@ def evaluate(
     with Bars(not no_progress) as bars:
         results = run_evaluation(
             predictions, truth, output,
-            labels=_label_map(organs), truth_labels=_label_map(truth_organs),
+            labels=organ_values(organs), truth_labels=organ_values(truth_organs),
             images=images, scoring=scoring, workers=workers, jobs=jobs, progress=bars,
         )  # fmt: skip
     if file is not None and jobs.part is None:
@@ -97,7 +97,8 @@ def _show(results: Mapping[str, Any]) -> None:
         show_subgroups(results["subgroups"])
 
 
-def _label_map(text: str | None) -> dict[str, int | tuple[int, ...]] | None:
+def organ_values(text: str | None) -> dict[str, int | tuple[int, ...]] | None:
+    """Read ``organ=value,organ=value+value``."""
     if text is None:
         return None
     named: dict[str, int | tuple[int, ...]] = {}

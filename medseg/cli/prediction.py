@@ -7,6 +7,7 @@ import typer
 
 from medseg.cli.app import AsJson, Cluster, Device, NumParts, PartId, Quiet, Resume, Workers, app
 from medseg.cli.cases import stop_if_failed
+from medseg.cli.evaluation import organ_values
 from medseg.terminal import Bars, answer, say
 
 
@@ -68,6 +69,35 @@ def predict(
     answer(done, as_json, lambda _: say(_summary(done, output)))
     failed = [case for case in done["cases"] if case["status"] == "failed"]
     stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
+
+
+@app.command()
+def view(
+    source: Annotated[
+        Path, typer.Option("-i", "--input", help="Image; or, with --case, predictions or results.")
+    ],
+    label_maps: Annotated[
+        list[Path] | None, typer.Option("-l", "--labels", help="Label map; may be repeated.")
+    ] = None,
+    case_id: Annotated[str | None, typer.Option("--case", help="Case of a folder.")] = None,
+    organs: Annotated[str | None, typer.Option(help="Organ=value pairs: liver=1,spleen=2.")] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it.")] = True,
+    once: Annotated[bool, typer.Option("--once", help="End when the page has been sent.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show an image and label maps in the browser, on this machine alone, until Ctrl-C.
+
+    Examples: `medseg view -i ct.nii.gz -l out/ct.nii.gz`, `medseg view -i out --case ct`
+    """
+    from medseg.view.view import view as show
+
+    def tell(address: str) -> None:
+        answer({"address": address}, as_json, lambda _: say(f"{address} (Ctrl-C ends it)"))
+
+    show(
+        source, label_maps or (), labels=organ_values(organs), case_id=case_id,
+        open_browser=browser, once=once, started=tell,
+    )  # fmt: skip
 
 
 def _summary(done: dict[str, Any], output: Path) -> str:

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -19,11 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import UsageError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 HEARTBEAT_S = 15.0
 STALE_S = 180.0  # an older heartbeat, seen from another machine, means that nobody is left
@@ -132,9 +128,11 @@ def _set_aside(path: Path, stale: dict[str, Any]) -> None:
 @contextmanager
 def _one_by_one(folder: Path) -> Iterator[None]:
     """Let one process at a time into the block, where the system and the file system can."""
-    if fcntl is None:
+    if sys.platform == "win32":
         yield
         return
+    import fcntl
+
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # removed meanwhile
