@@ -14,9 +14,9 @@ from medseg import __version__
 from medseg.case import Case
 from medseg.errors import InputError
 from medseg.files import read_json, write_json
-from medseg.inference.work import Job
+from medseg.inference.work import MEMORY, Job
 from medseg.jobs import Journal, Outcome, in_one_line
-from medseg.jobs.claims import CLAIMS
+from medseg.jobs.claims import CLAIMS, WORKERS, forget_dead
 from medseg.jobs.lease import HeldError, lease
 
 MANIFEST, FORMAT = "predictions.json", "medseg-predictions/2"
@@ -85,17 +85,24 @@ class Manifest:
 
 
 def sweep(job: Job, cases: Sequence[Case], content: dict[str, Any]) -> None:
-    """Remove what killed processes left half written, once nobody can be writing it."""
+    """Remove what killed processes left half written, once nobody can be writing it.
+
+    Whoever makes a lease or a note of an image's hash does without it or tries again.
+    """
     statuses = {entry["case_id"]: entry["status"] for entry in content["cases"]}
     journal = Journal(job.journal)
     done = [case for case in cases if statuses[case.case_id] != "pending"]
     names = {MANIFEST, *(job.target(case).name for case in done)}
-    names |= {f"{journal.name(case.case_id)}{end}" for case in done for end in (".json", ".lease")}
-    for folder in (job.output, job.journal, job.journal / CLAIMS):
+    names |= {f"{journal.name(case.case_id)}.json" for case in done}
+    for folder in (job.output, job.journal):
         for path in folder.glob(".tmp-*"):
             temporary = TEMPORARY.fullmatch(path.name)
             if temporary and temporary[1] in names:
                 path.unlink(missing_ok=True)
+    for name in (CLAIMS, WORKERS, WRITER, MEMORY):
+        for path in (job.journal / name).glob(".tmp-*"):
+            path.unlink(missing_ok=True)
+    forget_dead(job.journal)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

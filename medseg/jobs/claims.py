@@ -16,7 +16,7 @@ from uuid import uuid4
 from medseg.errors import CasesFailedError, DiskFullError, MedsegError, ModelError, UsageError
 from medseg.jobs.each import run_each
 from medseg.jobs.journal import BEGUN, Entry, Journal
-from medseg.jobs.lease import SUFFIX, HeldError, is_held, lease
+from medseg.jobs.lease import SUFFIX, HeldError, is_held, lease, remove_stale
 from medseg.jobs.outcome import Item, Outcome, attempt, in_one_line
 from medseg.jobs.settings import JobSettings
 
@@ -126,16 +126,31 @@ def join_job(folder: Path, job: str) -> Iterator[None]:
     """
     mine = f"{job[:16]}-{uuid4().hex[:12]}"
     with lease(folder / WORKERS, mine):
-        for path in sorted((folder / WORKERS).glob(f"*{SUFFIX}")):
-            name = path.name.removesuffix(SUFFIX)
-            if not is_held(path.parent, name):
-                path.unlink(missing_ok=True)
-            elif not name.startswith(job[:16]):
+        for name in forget_dead(folder):
+            if not name.startswith(job[:16]):
                 raise UsageError(
                     f"{folder.parent}: another process is at work there with another model or "
                     f"other settings; wait for it, or use another output folder"
                 )
         yield
+
+
+def forget_dead(folder: Path) -> list[str]:
+    """Remove the leases of workers that died, on items or on the folder; who is left in it."""
+    for name in _names(folder / CLAIMS):
+        if not is_held(folder / CLAIMS, name):
+            remove_stale(folder / CLAIMS, name)
+    alive = []
+    for name in _names(folder / WORKERS):
+        if is_held(folder / WORKERS, name):
+            alive.append(name)
+        else:
+            remove_stale(folder / WORKERS, name)
+    return alive
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name.removesuffix(SUFFIX) for path in sorted(folder.glob(f"*{SUFFIX}"))]
 
 
 class _Claim(Generic[Item]):

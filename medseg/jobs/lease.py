@@ -72,6 +72,13 @@ def is_held(folder: Path, name: str) -> bool:
     return path.exists() and _alive(path, holder)
 
 
+def remove_stale(folder: Path, name: str) -> None:
+    """Remove the lease ``name`` if its process died."""
+    path = folder / f"{name}{SUFFIX}"
+    with contextlib.suppress(HeldError):
+        _set_aside(path, _refuse_if_alive(path))
+
+
 def _take(path: Path, mine: dict[str, Any]) -> None:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ const connect = (viewer) => {
 const start = async () => {
   if (!document.createElement("canvas").getContext("webgl2")) return say("This browser has no WebGL2, which the viewer needs.");
   const viewer = new niivue.Niivue({
-    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6], crosshairWidth: 0.5, crosshairWidthUnit: "percent",
+    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6], crosshairWidth: 0.25, crosshairWidthUnit: "percent",
     isRadiologicalConvention: true, multiplanarShowRender: 0, isNearestInterpolation: true,
     dragAndDropEnabled: false, logLevel: "silent", loadingText: "", show3Dcrosshair: false,
   });

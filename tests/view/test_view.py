@@ -67,7 +67,8 @@ def test_only_what_was_named_is_served_and_only_under_the_secret(files):
             "page.js",
         ]
         for path in (
-            "/", "/page.js", "/0.nii", "//", f"/{server.secret}", f"/{'x' * 32}/", secret + "other.txt",
+            "/", "/page.js", "/0.nii", "//", f"/{server.secret}", f"/{'x' * 32}/",
+            secret + "other.txt",
             secret + "../other.txt", secret + "%2e%2e/other.txt", secret + "2.nii", f"/./{secret}/",
         ):  # fmt: skip
             assert status(server, path) == 404, path
