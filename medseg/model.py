@@ -6,14 +6,19 @@ folder imports nothing outside the packages below and never runs anything the fo
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from medseg.errors import InputError, ModelError
 from medseg.files import atomic_path, read_json, sha256, write_json
@@ -23,6 +28,12 @@ from medseg.loading.preprocessing import Preprocessing
 FORMAT = 1
 TRUSTED = ("medseg.networks.", "monai.networks.", "torch.nn.")
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+LARGEST_CARD = 16 << 20  # bytes
+SPARE = 100  # times more than the weights hold: layers without any, parts that are built twice
+BUILD_ERRORS = (
+    TypeError, ValueError, RuntimeError, MemoryError, ArithmeticError, AssertionError, LookupError,
+    AttributeError, ImportError, OSError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ def read_model(folder: str | Path) -> LoadedModel:
     card, weights = _read_card(folder), folder / WEIGHTS
     if not weights.is_file():
         raise ModelError(f"{weights}: expected the model's weights, got no such file")
+    _refuse_outside(folder, weights)
     digest = sha256(weights)
     if digest != card["weights_sha256"]:
         raise ModelError(
@@ -96,7 +108,8 @@ def read_model(folder: str | Path) -> LoadedModel:
             "the file is damaged or belongs to another model"
         )
     spec = _spec(folder, card)
-    network = build_network(spec.network)
+    with _no_larger_than(weights):
+        network = build_network(spec.network)
     try:
         network.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
@@ -122,6 +135,11 @@ def build_network(network: Mapping[str, Any]) -> nn.Module:
         )
     if _names_code(arguments):
         raise ModelError(f"network {target!r}: expected plain arguments, got one that names code")
+    if _names_files(arguments):
+        raise ModelError(
+            f"network {target!r}: expected plain arguments, got one that names a file or asks for "
+            f"weights from elsewhere"
+        )
     module_name, _, class_name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
@@ -135,8 +153,9 @@ def build_network(network: Mapping[str, Any]) -> nn.Module:
         )
     try:
         return found(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"network {target!r}: {error}") from error
+    except BUILD_ERRORS as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ModelError(f"network {target!r}: {said}") from error
 
 
 def _names_code(value: Any) -> bool:
@@ -147,7 +166,65 @@ def _names_code(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(_names_code(part) for part in value)
 
 
+def _names_files(value: Any) -> bool:
+    """Paths and addresses, and wishes for pretrained weights, which some networks fetch."""
+    if isinstance(value, str):
+        return "/" in value or "\\" in value
+    if isinstance(value, Mapping):
+        wishes = any("pretrained" in str(key) and bool(part) for key, part in value.items())
+        return wishes or any(_names_files(part) for part in value.values())
+    return isinstance(value, (list, tuple)) and any(_names_files(part) for part in value)
+
+
+def _refuse_outside(folder: Path, file: Path) -> None:
+    """Links are followed within the folder alone."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise ModelError(f"{file}: expected a file in the model folder, got a link out of it")
+
+
+@contextmanager
+def _no_larger_than(weights: Path) -> Iterator[None]:
+    """Refuse networks built in the block as soon as they outgrow their weights by far.
+
+    Counting while parameters are made stops a network of absurd size before it takes memory or
+    time: fresh memory costs nothing until it is filled, which comes after.
+    """
+    try:
+        with safe_open(weights, framework="pt") as file:
+            tensors = len(file.keys())
+    except SafetensorError as error:
+        raise ModelError(f"{weights}: expected safetensors, got {error}") from error
+    left = {"layers": SPARE * (tensors + SPARE), "numbers": SPARE * weights.stat().st_size + 10**6}
+
+    def count(what: str, number: int) -> None:
+        left[what] -= number
+        if left[what] < 0:
+            raise ModelError(f"{weights}: expected weights of the network that the card describes, "
+                             f"got far fewer {what}")  # fmt: skip
+
+    hooks = [
+        register_module_module_registration_hook(lambda *_: count("layers", 1)),
+        register_module_parameter_registration_hook(
+            lambda _module, _name, parameter: count("numbers", _numbers(parameter))
+        ),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _numbers(parameter: nn.Parameter | None) -> int:
+    return 0 if parameter is None else parameter.numel()
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    if path.is_file():
+        _refuse_outside(folder, path)
+        if path.stat().st_size > LARGEST_CARD:
+            raise ModelError(f"{path}: expected a model card, got {path.stat().st_size:,} bytes")
     try:
         card = read_json(folder / CARD)
     except (InputError, OSError) as error:

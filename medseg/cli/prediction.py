@@ -14,7 +14,8 @@ from medseg.terminal import Bars, answer, say
 @app.command()
 def predict(
     source: Annotated[
-        Path, typer.Option("-i", "--input", help="Volume, folder, case list or CSV.")
+        Path,
+        typer.Option("-i", "--input", readable=False, help="Volume, folder, case list or CSV."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")],
     model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],
@@ -74,7 +75,10 @@ def predict(
 @app.command()
 def view(
     source: Annotated[
-        Path, typer.Option("-i", "--input", help="Image; or, with --case, predictions or results.")
+        Path,
+        typer.Option(
+            "-i", "--input", readable=False, help="Image; or, with --case, predictions or results."
+        ),
     ],
     label_maps: Annotated[
         list[Path] | None, typer.Option("-l", "--labels", help="Label map; may be repeated.")

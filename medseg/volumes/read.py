@@ -130,6 +130,8 @@ def _read_nifti(path: Path) -> Volume:
     content = _unpack(path.read_bytes()) if path.suffix.lower() == ".gz" else None
     image = nib.load(path) if content is None else _image_of(content)
     voxels = image.dataobj
+    if min(voxels.shape, default=0) < 0:  # NumPy would take it for "whatever is left"
+        raise InputError(path, "sizes of at least one voxel", f"shape {voxels.shape}")
     if voxels.slope != 1 or voxels.inter != 0:
         array = image.get_fdata(dtype=np.float32)
     elif content is None:
@@ -162,10 +164,24 @@ def _image_of(content: bytes) -> nib.Nifti1Image:
 
 
 def _read_itk(path: Path) -> Volume:
+    _check_size(path)
     image = sitk.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(path, "one number per voxel", f"{image.GetNumberOfComponentsPerPixel()}")
     return from_itk(image)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a header that speaks of more voxels than the file can hold: ITK makes room at once."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+    beside = (other.stat().st_size for other in path.parent.iterdir() if other.is_file())
+    held = path.stat().st_size if suffix_of(path) in (".nrrd", ".mha") else sum(beside)
+    if voxels > LARGEST_GZIP_RATIO * held:
+        got = f"a header of {voxels:,} voxels before {held:,} bytes"
+        raise InputError(path, "as many voxels as the header says", got)
 
 
 def _read_array(path: Path, suffix: str, array_name: str) -> Volume:
