@@ -58,7 +58,9 @@ def read_image(case: Case) -> Volume:
         raise InputError(path, "finite voxels", "NaN or infinity")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or not lengths.all():
-        raise InputError(path, "an affine that places every voxel", np.array2string(affine[:3]))
+        raise InputError(
+            path, "an affine that places every voxel", str(affine[:3].round(4).tolist())
+        )
     axes = affine[:3, :3] / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > LARGEST_COSINE:
         hint = "resample it onto a straight grid"

@@ -7,6 +7,9 @@ them with slices first) are given a spacing of 1 mm, and the slices become the l
 import contextlib
 import gzip
 import math
+import struct
+import tokenize
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +26,7 @@ from medseg.case import Source
 from medseg.errors import InputError
 from medseg.volumes.fits import FITS, read_fits
 from medseg.volumes.itk import from_itk
+from medseg.volumes.itk_headers import check_itk_header
 from medseg.volumes.volume import Header, Volume
 
 NIFTI = (".nii", ".nii.gz")
@@ -32,19 +36,13 @@ ARRAYS = (".npz", ".npy", *HDF5)
 SUFFIXES = NIFTI + ITK + FITS + ARRAYS
 Read = TypeVar("Read")
 NIFTI2_HEADER_BYTES = 540
+LONGEST_REASON = 200  # characters of what a library says
 GZIP_START, LARGEST_GZIP_RATIO = b"\x1f\x8b\x08", 1032
-READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    zlib.error,
-    gzip.BadGzipFile,
-    ImageFileError,
-    HeaderDataError,
-    WrapStructError,
-)
+READ_ERRORS = (  # whatever the libraries say of bytes that make no sense
+    OSError, EOFError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError,
+    AttributeError, AssertionError, SyntaxError, struct.error, zlib.error, gzip.BadGzipFile,
+    zipfile.BadZipFile, tokenize.TokenError, ImageFileError, HeaderDataError, WrapStructError,
+)  # fmt: skip
 
 
 def suffix_of(path: str | Path) -> str:
@@ -120,8 +118,12 @@ def _guarded(path: Path, read: Callable[[], Read]) -> Read:
         return read()
     except InputError:
         raise
+    except MemoryError as error:
+        got = f"a header that speaks of more ({error})" if str(error) else "a larger one"
+        raise InputError(path, "a volume that fits into memory", got) from error
     except READ_ERRORS as error:
-        reason = str(error).strip().split("\n")[-1] or type(error).__name__
+        reason = " ".join(str(error).strip().split("\n")[-1].split())[:LONGEST_REASON]
+        reason = reason or type(error).__name__
         got = f"a damaged or truncated file ({reason})"
         raise InputError(path, "a readable volume", got) from error
 
@@ -164,6 +166,7 @@ def _image_of(content: bytes) -> nib.Nifti1Image:
 
 
 def _read_itk(path: Path) -> Volume:
+    check_itk_header(path)
     _check_size(path)
     image = sitk.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() > 1:
