@@ -1,0 +1,96 @@
+"""What it costs that a folder job can be stopped, shared and checked.
+
+    python -m benchmarks.predict_jobs
+
+The same cases through the same network, once read, predicted and written in a plain loop and once
+by ``medseg.predict`` with its journal, leases, hashes and manifest; in turns, the median of each.
+Then the same command again, which finds everything done.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medseg.inference.predict import Predictor, PredictSettings, predict
+from medseg.loading.geometry import SliceGeometry
+from medseg.loading.preprocessing import Preprocessing
+from medseg.model import ModelSpec, build_network, read_model, write_model
+from medseg.volumes import Volume, read_volume, write_label_map, write_volume
+
+SETTINGS = PredictSettings(device="cpu", precision="float32")
+NETWORK = {
+    "_target_": "medseg.networks.transunet.TransUNet", "image_size": 224, "num_classes": 9,
+    "variant": "R50-ViT-B_16",
+}  # fmt: skip
+SMALL = NETWORK | {
+    "hidden_size": 96, "num_layers": 2, "num_heads": 4, "mlp_dim": 192, "width_factor": 0.25,
+    "decoder_channels": [64, 32, 16, 16, 16],
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Overhead of a folder job.")
+    parser.add_argument("--cases", type=int, default=6)
+    parser.add_argument("--slices", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="a network of a fraction of the size")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        _write(root, arguments.cases, arguments.slices, SMALL if arguments.small else NETWORK)
+        time.sleep(2.5)  # hashes of files that were written just now are not remembered
+        plain, jobs, again = [], [], []
+        for repeat in range(arguments.repeats):
+            plain.append(_seconds(_plain, root, root / f"plain{repeat}"))
+            jobs.append(_seconds(_job, root, root / f"job{repeat}"))
+            again.append(_seconds(_job, root, root / f"job{repeat}"))
+    one, other = statistics.median(plain), statistics.median(jobs)
+    threads = torch.get_num_threads()
+    print(f"{arguments.cases} cases of 256 × 256 × {arguments.slices}, {threads} threads")
+    print(f"plain loop {one:.2f} s, job {other:.2f} s: {100 * (other / one - 1):+.2f} %, "
+          f"{1000 * (other - one) / arguments.cases:+.1f} ms a case")  # fmt: skip
+    print(f"all done already: {statistics.median(again):.2f} s, the model read included")
+
+
+def _write(root: Path, cases: int, slices: int, network: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    spec = ModelSpec(
+        network=network,
+        labels={f"organ {number}": number for number in range(1, 9)},
+        preprocessing=Preprocessing(window=(-125, 275)),
+        geometry=SliceGeometry(image_size=(224, 224)),
+    )
+    write_model(root / "model", spec, build_network(network), {})
+    for number in range(cases):
+        noise = rng.normal(40, 60, (256, 256, slices)).astype(np.int16)
+        volume = Volume(noise, np.diag([0.8, 0.8, 3.0, 1.0]))
+        write_volume(root / "images" / f"case_{number}.nii.gz", volume)
+
+
+def _plain(root: Path, output: Path) -> None:
+    predictor = Predictor(read_model(root / "model"), SETTINGS)
+    for path in sorted((root / "images").iterdir()):
+        write_label_map(output / path.name, predictor(read_volume(path)))
+
+
+def _job(root: Path, output: Path) -> None:
+    predict(root / "images", output, model=root / "model", settings=SETTINGS)
+
+
+def _seconds(run: Callable[[Path, Path], None], root: Path, output: Path) -> float:
+    start = time.perf_counter()
+    run(root, output)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

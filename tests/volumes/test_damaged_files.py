@@ -1,0 +1,85 @@
+"""Files damaged at random are read or refused, and nothing else happens."""
+
+import random
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medseg.errors import InputError
+from medseg.volumes import Volume, read_volume, write_volume
+from tests.jobs.processes import environment
+from tests.volumes.fuzz import FORMATS, damaged, read, seeds
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good")
+    return folder, seeds(folder)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(seed=st.integers(0, 2**32), suffix=st.sampled_from(FORMATS))
+def test_a_damaged_file_is_read_or_refused_in_one_line(good, seed, suffix):
+    folder, contents = good
+    content = damaged(suffix, contents[suffix], random.Random(seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read(folder / f"damaged{suffix}", content) is None
+
+
+@pytest.mark.slow
+def test_thousands_of_damaged_files_end_no_process():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.volumes.fuzz", "--minutes", "0.3", "--seed", "7"],
+        env=environment(), capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def metaimage(tmp_path):
+    path = tmp_path / "a.mha"
+    write_volume(path, Volume(np.ones((5, 4, 3), np.int16), np.eye(4)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"NDims = 3", b"NDims = 999999999999 = True", "1 to 4 axes"),
+        (b"NDims = 3", b"NDims = -3", "1 to 4 axes"),
+        (b"NDims = 3", b"NDims = 2", "2 numbers for 2 axes"),
+        (b"DimSize = 5 4 3", b"DimSize = 5 -4 3", "at least one voxel"),
+        (b"DimSize = 5 4 3", b"DimSize = 5 4", "3 numbers for 3 axes"),
+        (b"0 0 1\n", b"0 1e308 1\n", "numbers for TransformMatrix"),
+        (b"DimSize = 5 4 3\n", b"", "at least one voxel"),
+        (b"Offset", b"\xffOffset", "lines of 'name = value'"),
+        (b"ElementDataFile", b"ElementData", "expected"),
+    ],
+)
+def test_metaimages_that_make_itk_crash_or_hang_never_reach_it(metaimage, old, new, reason):
+    content = metaimage.read_bytes()
+    assert old in content
+    metaimage.write_bytes(content.replace(old, new, 1))
+    with pytest.raises(InputError, match=reason):
+        read_volume(metaimage)
+
+
+def test_metaimages_with_fields_of_others_are_read(metaimage):
+    content = metaimage.read_bytes()
+    more = b"NDims = 3\r\n0010|0010 = a name\n\nComment = \xc3\xa4 = b\n"
+    metaimage.write_bytes(content.replace(b"NDims = 3\n", more, 1))
+    assert read_volume(metaimage).array.shape == (5, 4, 3)
+
+
+def test_an_nrrd_with_places_beyond_everything_is_refused(tmp_path):
+    path = tmp_path / "a.nrrd"
+    write_volume(path, Volume(np.ones((5, 4, 3), np.int16), np.eye(4)))
+    path.write_bytes(path.read_bytes().replace(b"(0,0,1)", b"(0,0,1e308)", 1))
+    with pytest.raises(InputError, match="numbers for space directions"):
+        read_volume(path)
