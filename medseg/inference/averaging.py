@@ -7,7 +7,7 @@ one by its side takes one for the other. Flips from left to right are for networ
 with them, or whose organs have no side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ TTA = {
     "front_back": ((), (-1,)),
     "flips": ((), (-2,), (-1,), (-2, -1)),
 }
+LEAST = torch.finfo(torch.float32).tiny  # whose logarithm is finite
+Function = Callable[[torch.Tensor], torch.Tensor]
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
@@ -42,16 +44,7 @@ def probabilities_of(
     Returns:
         float32, shape (B, C, H, W). Of one channel: that of background, then that of the class.
     """
-    total: torch.Tensor | None = None
-    for network in networks:
-        for dims in TTA[tta]:
-            logits = network(torch.flip(images, dims) if dims else images)
-            found = activated(logits.float(), activation)
-            found = torch.flip(found, dims) if dims else found
-            total = found if total is None else total.add_(found)
-    if total is None:
-        raise ValueError("probabilities_of: expected at least one network, got none")
-    return total.div_(len(networks) * len(TTA[tta]))
+    return _mean_of(networks, images, tta, lambda logits: activated(logits, activation))
 
 
 def activated(logits: torch.Tensor, activation: str) -> torch.Tensor:
@@ -61,8 +54,28 @@ def activated(logits: torch.Tensor, activation: str) -> torch.Tensor:
     return logits.sigmoid() if activation == "sigmoid" else logits.softmax(dim=1)
 
 
+def _mean_of(
+    networks: Sequence[nn.Module], images: torch.Tensor, tta: str, function: Function
+) -> torch.Tensor:
+    """Mean over all networks and flips of a function of the logits."""
+    total: torch.Tensor | None = None
+    for network in networks:
+        for dims in TTA[tta]:
+            logits = network(torch.flip(images, dims) if dims else images)
+            found = function(logits.float())
+            found = torch.flip(found, dims) if dims else found
+            total = found if total is None else total.add_(found)
+    if total is None:
+        raise ValueError("expected at least one network, got none")
+    return total.div_(len(networks) * len(TTA[tta]))
+
+
 class Averaged(nn.Module):
-    """A network that answers with the mean probabilities of several, or of flips.
+    """A network whose logits are those of the mean probabilities of several, or of flips.
+
+    It has as many channels as each of the networks. Of networks that agree the logits are theirs,
+    but for what is the same in all classes: going to the native grid, where logits are resampled,
+    one model is an ensemble of one.
 
     Args:
         networks: On one device.
@@ -77,10 +90,22 @@ class Averaged(nn.Module):
         self.activation = activation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Probabilities, float32, of images of shape (B, C, H, W)."""
-        return probabilities_of(
-            list(self.networks), images, tta=self.tta, activation=self.activation
-        )
+        """Logits (B, C, H, W), float32, of images of shape (B, channels, H, W)."""
+        masks = False
+
+        def function(logits: torch.Tensor) -> torch.Tensor:
+            nonlocal masks
+            masks = self.activation == "sigmoid" or logits.shape[1] == 1
+            if masks:  # both, since 1 - p has no digits left where p is almost 1
+                return torch.cat([logits.sigmoid(), (-logits).sigmoid()], dim=1)
+            return logits.softmax(dim=1)
+
+        mean = _mean_of(list(self.networks), images, self.tta, function)
+        logs = mean.clamp_min_(LEAST).log_()
+        if not masks:
+            return logs
+        inside, outside = logs.chunk(2, dim=1)
+        return inside - outside
 
 
 def check_averaging(tta: str, activation: str) -> None:

@@ -44,7 +44,7 @@ class InferenceCard:
 def _steps(plain: Any, spec: ModelSpec) -> dict[str, Step]:
     try:
         steps = {str(organ): Step(**step) for organ, step in plain.items()}
-    except (TypeError, AttributeError, UsageError) as error:
+    except (TypeError, ValueError, AttributeError, UsageError) as error:
         raise ModelError(f"model card: postprocessing: {error}") from error
     strange = [organ for organ in steps if organ not in spec.labels]
     if strange:

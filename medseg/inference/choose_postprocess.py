@@ -115,7 +115,7 @@ def _gain(before: _Figures, after: _Figures, tolerance: float) -> float:
         return -np.inf
     was, now = np.array(before.hd95), np.array(after.hd95)
     found = np.isfinite(was) & np.isfinite(now)
-    missed = np.isinf(now).sum() > np.isinf(was).sum()
+    missed = np.count_nonzero(after.dsc) < np.count_nonzero(before.dsc)
     farther = found.any() and now[found].mean() > was[found].mean() * (1 + tolerance)
     if missed or farther or after.false_positives > before.false_positives:
         return -np.inf

@@ -45,7 +45,7 @@ class Run:
         device: Where the network is.
         precision: Autocast to ``"bfloat16"`` or ``"float16"``; ``"float32"`` casts nothing.
         slab_bytes: For scores on the native grid.
-        activation: What makes probabilities of the network's output; ``"none"`` if it gives them.
+        activation: What makes probabilities of logits where they are written.
     """
 
     batch_size: int = 16
@@ -86,7 +86,7 @@ def label_map_of(
         spec: What the network was made for.
         images: The prepared volume.
         native: Grid to go to.
-        network: Gives logits, or probabilities if ``run.activation`` is ``"none"``.
+        network: Gives logits.
         run: How to run it.
         probabilities: Where to write them as well, or ``None``.
 

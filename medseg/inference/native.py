@@ -8,6 +8,7 @@ from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
+from medseg.loading.preprocessing import class_dtype
 from medseg.volumes import Header, Volume
 
 
@@ -37,11 +38,11 @@ def resample_logits(logits: np.ndarray, affine: np.ndarray, native: Header) -> n
         native: Grid to go to.
 
     Returns:
-        Class indices, uint8, of shape ``native.shape``. One class is resampled at a time.
+        Class indices of shape ``native.shape``. One class is resampled at a time.
     """
     resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=np.float32)
     best = np.zeros(native.shape, dtype=np.float32)
-    classes = np.zeros(native.shape, dtype=np.uint8)
+    classes = np.zeros(native.shape, dtype=class_dtype(len(logits)))
     for index, channel in enumerate(logits):
         volume = MetaTensor(torch.from_numpy(channel[None].astype(np.float32)), affine=affine)
         moved = resample(volume, dst_affine=native.affine, spatial_size=native.shape[:3])

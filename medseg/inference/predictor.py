@@ -86,7 +86,7 @@ class Predictor:
         self.run = Run(
             batch_size=self.settings.batch_size,
             device=self.device,
-            activation="none" if self._averages else self.inference.activation,
+            activation=self.inference.activation,
         )
         for one in self.models:
             one.network.to(self.device)

@@ -63,14 +63,13 @@ class ProbabilityFile:
 
         Args:
             first: Index of the first slice in RAS order.
-            scores: On native pixels, shape (n, C, X, Y).
-            activation: What makes probabilities of them; ``"none"`` if they are that already.
+            scores: Logits on native pixels, shape (n, C, X, Y).
+            activation: What makes probabilities of them.
 
         Returns:
             The class of every pixel, (n, X, Y).
         """
-        found = scores if activation == "none" else activated(scores, activation)
-        arrays = found.half().cpu().numpy()
+        arrays = activated(scores, activation).half().cpu().numpy()
         file = open_memmap(self._temporary, "r+")  # anew each time: what is mapped counts as memory
         for index in range(self._classes):
             ras = in_ras(file[index], self._native.affine)
