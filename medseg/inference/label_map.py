@@ -114,6 +114,7 @@ def label_map_of(
             else:
                 classes = file.put(first, onto(slab), run.activation)
             labels[first : first + len(slab)] = values[classes.long().cpu().numpy()]
+            del slab, classes
     return Volume(turn_to_native(labels.transpose(1, 2, 0), native), native.affine)
 
 

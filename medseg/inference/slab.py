@@ -37,8 +37,9 @@ def native_slabs(
     low, high, weight = placing.along_z(np.arange(native_depth), depth)
     held, first, done = torch.empty(0), 0, 0
     for start, scores in batches:
-        held = torch.cat([held, scores]) if len(held) else scores
         ready = int(np.searchsorted(high, start + len(scores)))
+        held = torch.cat([held, scores]) if len(held) else scores
+        del scores  # what is done with goes before the network makes more
         for index in range(done, ready, thick):
             part = slice(index, min(index + thick, ready))
             yield index, _between(held, low[part] - first, high[part] - first, weight[part])
