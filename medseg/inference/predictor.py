@@ -62,7 +62,7 @@ class Predictor:
         model: The model, or the first of several.
         models: All of them.
         path: How the network is run, chosen on slices of the first volume; ``None`` before.
-        run: What is left of batch and slab where memory ran out.
+        run: How the last volume was run, or how the first one will be.
 
     Raises:
         UsageError: If device, precision or flips are unknown or not there, or if several models
@@ -78,12 +78,15 @@ class Predictor:
         self.model = _alike(self.models)
         self.device = pick_device(self.settings.device)
         check_precision(self.settings.precision, self.device)
+        most = self.settings.max_memory_gb
+        if most is not None and not most > 0:
+            raise UsageError(f"max_memory_gb must be a number of GB above 0, got {most}")
         self.inference = InferenceCard.read(self.model.spec)
         check_averaging(self.settings.tta, self.inference.activation)
         self.path: NetworkPath | None = None
         self._network: nn.Module | None = None
         self._averages = len(self.models) > 1 or self.settings.tta != "none"
-        self.run = Run(
+        self.run = self._largest = Run(
             batch_size=self.settings.batch_size,
             device=self.device,
             activation=self.inference.activation,
@@ -117,9 +120,10 @@ class Predictor:
             if self.settings.max_memory_gb is not None:
                 most = self.settings.max_memory_gb
                 run = run_within(most, run, spec, images, native, network)
+            self.run = run
             return label_map_of(spec, images, native, network, run, probabilities)
 
-        found, self.run = with_less(self.run, attempt)
+        found, self._largest = with_less(self._largest, attempt)  # remembered where memory ran out
         return postprocess(found, self.inference.postprocessing, spec.labels)
 
     def _network_for(self, images: PreparedSlices) -> nn.Module:
