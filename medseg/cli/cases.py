@@ -44,6 +44,12 @@ def predict(
     precision: Annotated[
         str, typer.Option(help="auto (quickest safe one), float32, bfloat16 or float16.")
     ] = "auto",
+    tta: Annotated[
+        str, typer.Option(help="Flips to average over: none, left_right, front_back or flips.")
+    ] = "none",
+    max_memory: Annotated[
+        float | None, typer.Option(help="GB this process may take; batches shrink for it.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     no_progress: Quiet = False,
@@ -56,8 +62,9 @@ def predict(
     from medseg.inference.predict import predict as run_prediction
 
     settings = PredictSettings(
-        device=device, batch_size=batch_size, precision=precision, overwrite=overwrite
-    )
+        device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
+        tta=tta, max_memory_gb=max_memory,
+    )  # fmt: skip
     with Bars(not no_progress) as bars:
         done = run_prediction(source, output, model=model, settings=settings, progress=bars)
     if done["path"]:

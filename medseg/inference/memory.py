@@ -21,8 +21,8 @@ from medseg.model import ModelSpec
 from medseg.volumes import Header
 
 Result = TypeVar("Result")
-MARGIN = 1.1  # what libraries and the allocator take besides
-ASIDE = 150e6  # bytes: scratch space of oneDNN and of threads
+MARGIN = 1.1  # of what is added: what the allocator takes besides
+ASIDE = 100e6  # bytes: scratch space of oneDNN and of threads
 
 
 def with_less(run: Run, function: Callable[[Run], Result]) -> tuple[Result, Run]:
@@ -76,16 +76,16 @@ def run_within(
     Raises:
         ResourceError: If one slice at a time needs more.
     """
-    needed = 0.0
+    held = float(resident_bytes())
+    needed = held
     per_slice, once = forward_bytes(network, spec, run)
     for smaller in run.smaller():
-        batch = smaller.batch_of(spec)
-        forward = once + batch * per_slice
-        needed = resident_bytes() + _beside(batch, smaller, spec, images, native) + forward
-        if MARGIN * needed + ASIDE <= most_gb * 1e9:
+        forward = once + smaller.batch_of(spec) * per_slice
+        needed = held + MARGIN * _added(forward, smaller, spec, images, native) + ASIDE
+        if needed <= most_gb * 1e9:
             return smaller
     raise ResourceError(
-        f"a volume of {native.shape} needs about {(MARGIN * needed + ASIDE) / 1e9:.1f} GB with one "
+        f"a volume of {native.shape} needs about {needed / 1e9:.1f} GB with one "
         f"slice at a time, {most_gb:g} GB were allowed; raise --max-memory"
     )
 
@@ -153,17 +153,20 @@ def resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def _beside(batch: int, run: Run, spec: ModelSpec, images: PreparedSlices, native: Header) -> float:
-    """Bytes of everything but the network's own."""
+def _added(
+    forward: float, run: Run, spec: ModelSpec, images: PreparedSlices, native: Header
+) -> float:
+    """Bytes at the peak, on top of what there is before the first slice."""
     depth, x, y = images.shape
-    values = values_of_classes(spec.labels)
+    batch, values = run.batch_of(spec), values_of_classes(spec.labels)
     voxels = native.shape[0] * native.shape[1] * native.shape[2]
     seen = batch + 2 * spec.geometry.neighbours
     height, width = spec.geometry.image_size
     stack = 4 * x * y * (3 * seen + batch * spec.geometry.channels)
-    scores = 4 * 3 * (batch + 1) * (len(values) + 1) * height * width
-    one_plane = 12 * max(x * y, voxels // max(depth, 1))
-    return float(voxels * values.itemsize + stack + scores + max(run.slab_bytes, one_plane))
+    scores = 4 * len(values) * height * width
+    slab = max(run.slab_bytes, 12 * max(x * y, voxels // max(depth, 1)))
+    busiest = max(forward + scores, (2 * batch + 2) * scores + slab)
+    return float(voxels * values.itemsize + stack + busiest)
 
 
 def _has_bytes(value: Any) -> bool:
