@@ -152,9 +152,17 @@ def model_spec(config: ConfigParser) -> ModelSpec:
         labels=config.get_parsed_content("labels"),
         preprocessing=config.get_parsed_content("preprocessing"),
         geometry=config.get_parsed_content("geometry"),
+        inference=_inference(config),
     )
     check_channels(spec)
     return spec
+
+
+def _inference(config: ConfigParser) -> dict[str, Any]:
+    """What the loss says of the network's output: masks of their own, or classes."""
+    loss = config.get("loss")
+    target = str(loss.get("_target_", "")) if isinstance(loss, dict) else ""
+    return {"activation": "sigmoid"} if target.endswith(".BCEDiceLoss") else {}
 
 
 def train(

@@ -47,6 +47,8 @@ class ModelSpec:
         preprocessing: From the file's voxels to the network's numbers.
         geometry: From axial slices to the network's input.
         origin: What its training started from, plain data for the provenance.
+        inference: How what it gives is turned into labels, plain data: see
+            :class:`medseg.inference.card.InferenceCard`. Nothing by default.
     """
 
     network: Mapping[str, Any]
@@ -54,6 +56,7 @@ class ModelSpec:
     preprocessing: Preprocessing
     geometry: SliceGeometry
     origin: Mapping[str, Any] = field(default_factory=dict)
+    inference: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,24 @@ def write_model(
         "provenance": {**provenance, **spec.origin},
         "weights_sha256": digest,
     }
+    if spec.inference:
+        card["inference"] = dict(spec.inference)
+    write_json(folder / CARD, card)
+
+
+def write_inference(folder: str | Path, inference: Mapping[str, Any]) -> None:
+    """Put inference settings into the card of a model folder; its weights stay as they are.
+
+    Args:
+        folder: Model folder.
+        inference: Replaces those of the same names; others on the card stay.
+
+    Raises:
+        ModelError: If there is no model.
+    """
+    folder = Path(folder)
+    card = _read_card(folder)
+    card["inference"] = {**card.get("inference", {}), **inference}
     write_json(folder / CARD, card)
 
 
@@ -246,6 +267,7 @@ def _spec(folder: Path, card: Mapping[str, Any]) -> ModelSpec:
             labels={str(organ): int(value) for organ, value in card["labels"].items()},
             preprocessing=Preprocessing(**card["preprocessing"]),
             geometry=SliceGeometry(**card["slices"]),
+            inference=dict(card.get("inference", {})),
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / CARD}: {error}") from error

@@ -24,6 +24,12 @@ def predict(
     precision: Annotated[
         str, typer.Option(help="auto (quickest safe one), float32, bfloat16 or float16.")
     ] = "auto",
+    tta: Annotated[
+        str, typer.Option(help="Flips to average over: none, left_right, front_back or flips.")
+    ] = "none",
+    max_memory: Annotated[
+        float | None, typer.Option(help="GB this process may take; batches shrink for it.")
+    ] = None,
     form: Annotated[
         str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
     ] = "nii.gz",
@@ -52,7 +58,7 @@ def predict(
 
     settings = PredictSettings(
         device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
-        suffix=f".{form.lstrip('.').lower()}",
+        suffix=f".{form.lstrip('.').lower()}", tta=tta, max_memory_gb=max_memory,
     )  # fmt: skip
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)
     with Bars(not no_progress) as bars:

@@ -12,7 +12,6 @@ from typing import Any
 
 from medseg import __version__
 from medseg.case import Case
-from medseg.errors import InputError
 from medseg.files import read_json, write_json
 from medseg.inference.work import MEMORY, Job
 from medseg.jobs import Journal, Outcome, in_one_line
@@ -103,18 +102,6 @@ def sweep(job: Job, cases: Sequence[Case], content: dict[str, Any]) -> None:
         for path in (job.journal / name).glob(".tmp-*"):
             path.unlink(missing_ok=True)
     forget_dead(job.journal)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a folder of label maps.
-
-    Raises:
-        InputError: If there is none, or it is no such file.
-    """
-    content = read_json(folder / MANIFEST)
-    if not isinstance(content, dict) or not isinstance(content.get("cases"), list):
-        raise InputError(folder / MANIFEST, "a manifest of predictions", type(content).__name__)
-    return content
 
 
 @contextmanager

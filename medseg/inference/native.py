@@ -1,11 +1,14 @@
 """From the grid the network saw back onto the grid of the input file."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import SpatialResample
-from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
+from medseg.loading.preprocessing import class_dtype
 from medseg.volumes import Header, Volume
 
 
@@ -35,11 +38,11 @@ def resample_logits(logits: np.ndarray, affine: np.ndarray, native: Header) -> n
         native: Grid to go to.
 
     Returns:
-        Class indices, uint8, of shape ``native.shape``. One class is resampled at a time.
+        Class indices of shape ``native.shape``. One class is resampled at a time.
     """
     resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=np.float32)
     best = np.zeros(native.shape, dtype=np.float32)
-    classes = np.zeros(native.shape, dtype=np.uint8)
+    classes = np.zeros(native.shape, dtype=class_dtype(len(logits)))
     for index, channel in enumerate(logits):
         volume = MetaTensor(torch.from_numpy(channel[None].astype(np.float32)), affine=affine)
         moved = resample(volume, dst_affine=native.affine, spatial_size=native.shape[:3])
@@ -53,8 +56,26 @@ def resample_logits(logits: np.ndarray, affine: np.ndarray, native: Header) -> n
     return classes
 
 
-def paint_labels(classes: np.ndarray, labels: dict[str, int], native: Header) -> Volume:
-    """Put each organ's own value where its class was found, on the native grid."""
+def values_of_classes(labels: Mapping[str, int]) -> np.ndarray:
+    """What each class is written as, background first, in the smallest type that holds it."""
     values = np.array([0, *labels.values()])
-    values = values.astype(np.min_scalar_type(int(values.max())))
-    return Volume(values[classes], native.affine)
+    return values.astype(np.min_scalar_type(int(values.max())))
+
+
+def paint_labels(classes: np.ndarray, labels: Mapping[str, int], native: Header) -> Volume:
+    """Put each organ's own value where its class was found, on the native grid."""
+    return Volume(values_of_classes(labels)[classes], native.affine)
+
+
+def in_ras(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A view on an array of a file's axes with its axes in RAS order."""
+    return np.asarray(apply_orientation(array, io_orientation(affine)))
+
+
+def ras_grid(native: Header) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Affine and shape of the native grid with its axes in RAS order."""
+    orientation = io_orientation(native.affine)
+    affine = native.affine @ inv_ornt_aff(orientation, native.shape[:3])
+    order = np.argsort(orientation[:, 0])
+    x, y, z = (int(native.shape[axis]) for axis in order)
+    return affine, (x, y, z)

@@ -1,25 +1,23 @@
 """One volume in, its label map on its own grid out."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from medseg.errors import ResourceError, UsageError
-from medseg.inference.native import (
-    paint_labels,
-    resample_logits,
-    same_grid,
-    turn_to_native,
-)
+from medseg.errors import UsageError
+from medseg.inference.averaging import Averaged, check_averaging
+from medseg.inference.card import InferenceCard
+from medseg.inference.label_map import Run, label_map_of
+from medseg.inference.memory import run_within, with_less
 from medseg.inference.path import Path as NetworkPath
 from medseg.inference.path import check_precision, choose_path
-from medseg.inference.slices import logits_of_slices, predict_slices, sample_inputs
-from medseg.loading.preprocessing import prepare_image
-from medseg.model import LoadedModel, ModelSpec
+from medseg.inference.postprocess import postprocess
+from medseg.inference.prepared import PreparedSlices
+from medseg.inference.slices import sample_inputs
+from medseg.model import LoadedModel
 from medseg.volumes import Header, Volume
 
 
@@ -34,6 +32,11 @@ class PredictSettings:
             CUDA, ``"float16"``; see :func:`medseg.inference.path.choose_path`.
         suffix: Format of the label maps; those of FITS images are FITS.
         overwrite: Replace label maps that are there already.
+        tta: Flips of the slices whose probabilities are averaged: ``"none"``, ``"left_right"``,
+            ``"front_back"`` or ``"flips"`` for both; see :mod:`medseg.inference.averaging` on
+            organs that have a side.
+        max_memory_gb: What the process may take, in GB (10^9 bytes); batch and slab become
+            smaller for it. ``None`` leaves them as they are.
     """
 
     device: str = "auto"
@@ -41,44 +44,100 @@ class PredictSettings:
     precision: str = "auto"
     suffix: str = ".nii.gz"
     overwrite: bool = False
+    tta: str = "none"
+    max_memory_gb: float | None = None
 
 
 class Predictor:
     """Predict one volume after the other, on the quickest safe path through the network.
 
+    Usable as a context manager, which lets go of the copies of the network at its end.
+
     Args:
-        model: Stays as it is, but that its network is moved to the device.
+        model: Stays as it is, but that its network is moved to the device. Of several, folds of
+            a cross-validation say, the probabilities are averaged.
         settings: How to run; ``suffix`` and ``overwrite`` do not matter here.
 
     Attributes:
+        model: The model, or the first of several.
+        models: All of them.
         path: How the network is run, chosen on slices of the first volume; ``None`` before.
+        run: How the last volume was run, or how the first one will be.
 
     Raises:
-        UsageError: If device or precision are unknown or not there.
+        UsageError: If device, precision or flips are unknown or not there, or if several models
+            differ in labels, preprocessing or slices.
+        ModelError: If the card's inference settings make no sense.
     """
 
-    def __init__(self, model: LoadedModel, settings: PredictSettings | None = None) -> None:
-        self.model = model
+    def __init__(
+        self, model: LoadedModel | Sequence[LoadedModel], settings: PredictSettings | None = None
+    ) -> None:
+        self.models = (model,) if isinstance(model, LoadedModel) else tuple(model)
         self.settings = settings or PredictSettings()
+        self.model = _alike(self.models)
         self.device = pick_device(self.settings.device)
         check_precision(self.settings.precision, self.device)
+        most = self.settings.max_memory_gb
+        if most is not None and not most > 0:
+            raise UsageError(f"max_memory_gb must be a number of GB above 0, got {most}")
+        self.inference = InferenceCard.read(self.model.spec)
+        check_averaging(self.settings.tta, self.inference.activation)
         self.path: NetworkPath | None = None
-        model.network.to(self.device)
+        self._network: nn.Module | None = None
+        self._averages = len(self.models) > 1 or self.settings.tta != "none"
+        self.run = self._largest = Run(
+            batch_size=self.settings.batch_size,
+            device=self.device,
+            activation=self.inference.activation,
+        )
+        for one in self.models:
+            one.network.to(self.device)
 
-    def __call__(self, volume: Volume) -> Volume:
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._network = self.path = None
+
+    def __call__(self, volume: Volume, probabilities: Path | None = None) -> Volume:
         """Label map of a volume on its own grid.
 
-        Raises:
-            ResourceError: If memory ran out.
-        """
-        run = {"batch_size": self.settings.batch_size, "device": self.device}
-        return _label_map(self.model.spec, volume, self._network_for, run)
+        Args:
+            volume: All voxels finite.
+            probabilities: ``.npy`` file for the probabilities, see
+                :class:`medseg.inference.probabilities.ProbabilityFile`; ``None`` writes none.
 
-    def _network_for(self, images: np.ndarray) -> nn.Module:
-        if self.path is None:
+        Raises:
+            ResourceError: If memory ran out, also with one slice at a time.
+        """
+        native = Header(volume.array.shape, volume.affine, volume.array.dtype)
+        images = PreparedSlices(volume, self.model.spec.preprocessing)
+        spec = self.model.spec
+
+        def attempt(run: Run) -> Volume:
+            network = self._network_for(images)
+            if self.settings.max_memory_gb is not None:
+                most = self.settings.max_memory_gb
+                run = run_within(most, run, spec, images, native, network)
+            self.run = run
+            return label_map_of(spec, images, native, network, run, probabilities)
+
+        found, self._largest = with_less(self._largest, attempt)  # remembered where memory ran out
+        return postprocess(found, self.inference.postprocessing, spec.labels)
+
+    def _network_for(self, images: PreparedSlices) -> nn.Module:
+        if self._network is None:
             sample = sample_inputs(images, self.model.spec.geometry, self.device)
-            self.path = choose_path(self.model.network, sample, self.settings.precision)
-        return self.path.network
+            paths = [
+                choose_path(one.network, sample, self.settings.precision) for one in self.models
+            ]
+            self.path = paths[0]
+            networks = [path.network for path in paths]
+            self._network = networks[0]
+            if self._averages:
+                self._network = Averaged(networks, self.settings.tta, self.inference.activation)
+        return self._network
 
 
 def predict_volume(
@@ -91,14 +150,19 @@ def predict_volume(
 ) -> Volume:
     """Label map of one volume on its own grid: same shape, affine and orientation.
 
-    The network is run as it is, under autocast if ``precision`` is not float32;
-    :class:`Predictor` is faster for whole volumes.
+    The network is run as it is, under autocast if ``precision`` is not float32, and what it finds
+    is not processed further; :class:`Predictor` is faster for whole volumes.
 
     Raises:
         ResourceError: If memory ran out.
     """
-    run = {"batch_size": batch_size, "device": device, "precision": precision}
-    return _label_map(model.spec, volume, lambda _: model.network, run)
+    native = Header(volume.array.shape, volume.affine, volume.array.dtype)
+    images = PreparedSlices(volume, model.spec.preprocessing)
+    run = Run(batch_size=batch_size, device=device, precision=precision)
+    found, _ = with_less(
+        run, lambda smaller: label_map_of(model.spec, images, native, model.network, smaller)
+    )
+    return found
 
 
 def pick_device(name: str) -> torch.device:
@@ -118,32 +182,15 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _label_map(
-    spec: ModelSpec,
-    volume: Volume,
-    network_for: Callable[[np.ndarray], nn.Module],
-    run: dict[str, Any],
-) -> Volume:
-    native = Header(volume.array.shape, volume.affine, volume.array.dtype)
-    prepared = prepare_image(volume, spec.preprocessing)
-    images = np.ascontiguousarray(prepared.array.transpose(2, 0, 1))  # (Z, X, Y)
-    try:
-        network = network_for(images)
-        if same_grid(prepared.affine, prepared.array.shape, native):
-            classes = predict_slices(network, images, spec.geometry, **run)
-            on_native = turn_to_native(classes.transpose(1, 2, 0), native)
-        else:
-            batches = logits_of_slices(network, images, spec.geometry, **run)
-            logits = np.concatenate([part.half().cpu().numpy() for _, part in batches])
-            on_native = resample_logits(logits.transpose(1, 2, 3, 0), prepared.affine, native)
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
-            raise
-        lacking = f"out of memory on {run['device']}; try a smaller --batch-size"
-        raise ResourceError(lacking) from error
-    return paint_labels(on_native, dict(spec.labels), native)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
-    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+def _alike(models: Sequence[LoadedModel]) -> LoadedModel:
+    """The first of several models that can answer together."""
+    if not models:
+        raise UsageError("expected at least one model, got none")
+    first = models[0].spec
+    for one in models[1:]:
+        for name in ("labels", "preprocessing", "geometry", "inference"):
+            wanted, got = getattr(first, name), getattr(one.spec, name)
+            same_order = name != "labels" or list(wanted) == list(got)
+            if wanted != got or not same_order:
+                raise UsageError(f"models of one ensemble differ in {name}: {wanted} and {got}")
+    return models[0]

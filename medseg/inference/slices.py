@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from medseg.inference.grids import sample, sampling_grid
+from medseg.inference.prepared import PreparedSlices
 from medseg.loading.geometry import SliceGeometry
 
+Slices = np.ndarray | PreparedSlices  # axial slices first, shape (Z, X, Y)
 PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -18,7 +20,7 @@ PRECISIONS = {
 
 def predict_slices(
     network: nn.Module,
-    images: np.ndarray,
+    images: Slices,
     geometry: SliceGeometry,
     *,
     batch_size: int = 16,
@@ -57,19 +59,19 @@ def labels_of(logits: torch.Tensor) -> torch.Tensor:
 
 
 def sample_inputs(
-    images: np.ndarray, geometry: SliceGeometry, device: str | torch.device, *, count: int = 4
+    images: Slices, geometry: SliceGeometry, device: str | torch.device, *, count: int = 4
 ) -> torch.Tensor:
     """What the network is fed for a few slices spread evenly, float32 (B, channels, H, W)."""
     count = min(count, len(images))
     middles = [(2 * part + 1) * len(images) // (2 * count) for part in range(count)]
-    to_input, _ = _sampling_grids(geometry, (images.shape[1], images.shape[2]))
+    to_input, _ = sampling_grids(geometry, (images.shape[1], images.shape[2]))
     batch = _stack(images, geometry, middles)
-    return _sample(batch.to(device), to_input.to(device), "zeros")
+    return sample(batch.to(device), to_input.to(device), "zeros")
 
 
 def logits_of_slices(
     network: nn.Module,
-    images: np.ndarray,
+    images: Slices,
     geometry: SliceGeometry,
     *,
     batch_size: int = 16,
@@ -77,22 +79,41 @@ def logits_of_slices(
     precision: str = "float32",
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield (first slice index, logits on the slice's own pixels, float32 (B, C, X, Y))."""
-    depth, *slice_shape = images.shape
-    to_input, to_slice = _sampling_grids(geometry, (slice_shape[0], slice_shape[1]))
-    to_input, to_slice = to_input.to(device), to_slice.to(device)
+    _, to_slice = sampling_grids(geometry, (images.shape[1], images.shape[2]))
+    to_slice = to_slice.to(device)
+    batches = scores_of_slices(
+        network, images, geometry, batch_size=batch_size, device=device, precision=precision
+    )
+    for start, scores in batches:
+        yield start, sample(scores, to_slice, "border")
+
+
+def scores_of_slices(
+    network: nn.Module,
+    images: Slices,
+    geometry: SliceGeometry,
+    *,
+    batch_size: int = 16,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield (first slice index, what the network gives, float32 (B, C, H, W))."""
+    to_input, _ = sampling_grids(geometry, (images.shape[1], images.shape[2]))
+    to_input = to_input.to(device)
     was_training = network.training
     network.eval()
     try:
-        for start in range(0, depth, batch_size):
-            batch = _stack(images, geometry, range(start, min(start + batch_size, depth)))
+        for start in range(0, len(images), batch_size):
+            batch = _stack(images, geometry, range(start, min(start + batch_size, len(images))))
             with torch.inference_mode():
-                logits = _forward(network, batch.to(device), to_input, precision)
-                yield start, _sample(logits, to_slice, "border")
+                scores = _forward(network, batch.to(device), to_input, precision)
+            yield start, scores
+            del scores  # before there are the next ones
     finally:
         network.train(was_training)
 
 
-def _stack(images: np.ndarray, geometry: SliceGeometry, indices: Sequence[int]) -> torch.Tensor:
+def _stack(images: Slices, geometry: SliceGeometry, indices: Sequence[int]) -> torch.Tensor:
     """Slices with their neighbours as channels, float32 (B, channels, X, Y)."""
     rows = [geometry.slice_indices(index, len(images)) for index in indices]
     return torch.from_numpy(np.asarray(images[np.asarray(rows)], dtype=np.float32))
@@ -101,36 +122,19 @@ def _stack(images: np.ndarray, geometry: SliceGeometry, indices: Sequence[int]) 
 def _forward(
     network: nn.Module, batch: torch.Tensor, to_input: torch.Tensor, precision: str
 ) -> torch.Tensor:
-    inputs = _sample(batch, to_input, "zeros")
+    inputs = sample(batch, to_input, "zeros")
     dtype = PRECISIONS[precision]
     with torch.autocast(batch.device.type, dtype=dtype, enabled=dtype != torch.float32):
         logits: torch.Tensor = network(inputs)
     return logits.float()
 
 
-def _sample(batch: torch.Tensor, grid: torch.Tensor, padding: str) -> torch.Tensor:
-    grid = grid.expand(len(batch), -1, -1, -1)
-    return F.grid_sample(batch, grid, padding_mode=padding, align_corners=False)
-
-
-def _sampling_grids(
+def sampling_grids(
     geometry: SliceGeometry, slice_shape: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Grids for ``grid_sample``: slice to input (1, H, W, 2), and back (1, X, Y, 2)."""
     matrix = geometry.matrix(slice_shape)
     step, shift = np.diag(matrix), matrix[:, 2]
-    to_input = _grid(geometry.image_size, step, shift, slice_shape)
-    to_slice = _grid(slice_shape, 1 / step, -shift / step, geometry.image_size)
+    to_input = sampling_grid(geometry.image_size, step, shift, slice_shape)
+    to_slice = sampling_grid(slice_shape, 1 / step, -shift / step, geometry.image_size)
     return to_input, to_slice
-
-
-def _grid(
-    target: tuple[int, int], step: np.ndarray, shift: np.ndarray, source: tuple[int, int]
-) -> torch.Tensor:
-    """Where each target pixel lies in the source, in ``grid_sample``'s -1..1 (last axis first)."""
-    rows, columns = (
-        (2 * (np.arange(size) * step[axis] + shift[axis]) + 1) / source[axis] - 1
-        for axis, size in enumerate(target)
-    )
-    grid = np.stack(np.broadcast_arrays(columns[None, :], rows[:, None]), axis=-1)
-    return torch.from_numpy(grid.astype(np.float32))[None]

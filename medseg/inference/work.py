@@ -6,16 +6,14 @@ import json
 import threading
 import time
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from medseg import __version__
 from medseg.case import Case
-from medseg.errors import InputError, ModelError, ResourceError
+from medseg.errors import InputError, ModelError
 from medseg.files import sha256
 from medseg.inference.exposures import predict_exposure
 from medseg.inference.inputs import read_image
@@ -27,8 +25,12 @@ from medseg.volumes.files import files_of
 from medseg.volumes.fits import FITS
 
 JOURNAL, MEMORY = ".journal", "inputs"  # in the output folder; in the journal
-SHRINK = 4  # times smaller batches after running out of memory
-NOT_IN_LABELS = {"device", "batch_size", "overwrite"}  # settings on which no label depends
+NOT_IN_LABELS = {
+    "device",
+    "batch_size",
+    "overwrite",
+    "max_memory_gb",
+}  # settings on which no label depends
 BLOCK = 1 << 20
 _LOADING = threading.Lock()
 
@@ -171,29 +173,8 @@ def _predict(job: Job, predictor: Predictor, case: Case) -> tuple[Volume, dict[s
         return label_map, {"network": time.perf_counter() - start}
     volume = read_image(case)
     middle = time.perf_counter()
-    label_map = in_smaller_batches(predictor, volume, job.settings.batch_size)
+    label_map = predictor(volume)
     return label_map, {"read": middle - start, "network": time.perf_counter() - middle}
-
-
-def in_smaller_batches(predictor: Predictor, volume: Volume, batch_size: int) -> Volume:
-    """Predict a volume; where memory runs out, again with a quarter of the batch, down to one.
-
-    Raises:
-        ResourceError: If memory runs out with single slices as well.
-    """
-    while True:
-        predictor.settings = replace(predictor.settings, batch_size=batch_size)
-        try:
-            return predictor(volume)
-        except ResourceError as error:
-            if batch_size == 1:
-                lacking = f"out of memory on {predictor.device} even with one slice at a time"
-                raise ResourceError(
-                    f"{lacking}; close other programs, or use another machine"
-                ) from error
-        batch_size = max(1, batch_size // SHRINK)
-        if predictor.device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def _content(job: Job, case: Case) -> Content:

@@ -76,19 +76,35 @@ def prepare_image(volume: Volume, preprocessing: Preprocessing) -> Volume:
         Array float32 in [0, 1], shape (X, Y, Z), with the affine of that grid. An image of one
         intensity throughout becomes zeros under percentiles.
     """
-    from monai.transforms import ScaleIntensityRange
-
-    array = volume.array.astype(np.float32)
     if preprocessing.sky is not None:
+        array = volume.array.astype(np.float32)
         level = level_of(array)
         array = normalise(array, level, noise_of(array, level), preprocessing.sky)
-        return _onto_grid(Volume(array, volume.affine), preprocessing, "bilinear")
-    low, high = preprocessing.window or _percentiles(array, preprocessing.percentiles)
-    if low < high:
-        array = ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)(array)
     else:
-        array = np.zeros_like(array)
-    return _onto_grid(Volume(np.asarray(array), volume.affine), preprocessing, "bilinear")
+        array = scaled(volume.array, *limits_of(volume.array, preprocessing))
+    return _onto_grid(Volume(array, volume.affine), preprocessing, "bilinear")
+
+
+def limits_of(array: np.ndarray, preprocessing: Preprocessing) -> tuple[float, float]:
+    """The intensities that become 0 and 1; both 0 if a volume has one intensity throughout."""
+    return preprocessing.window or _percentiles(array, preprocessing.percentiles)
+
+
+def scaled(array: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scale ``low`` to 0 and ``high`` to 1 and clip, float32; zeros if the two are equal."""
+    from monai.transforms import ScaleIntensityRange
+
+    array = array.astype(np.float32)
+    if low < high:
+        return np.asarray(ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)(array))
+    return np.zeros_like(array)
+
+
+def wanted_spacing(affine: np.ndarray, preprocessing: Preprocessing) -> list[float] | None:
+    """Spacing to resample a RAS grid to, in mm; ``None`` if it stays as it is."""
+    own = spacing_of(affine)
+    wanted = [length or own[axis] for axis, length in enumerate(preprocessing.spacing or own)]
+    return None if np.allclose(wanted, own, rtol=SAME_SPACING) else wanted
 
 
 def prepare_label(
@@ -146,10 +162,10 @@ def _three_spacings(value: Sequence[float | None] | None) -> tuple[float | None,
 
 
 def _percentiles(array: np.ndarray, percentiles: tuple[float, float] | None) -> tuple[float, float]:
-    voxels = array[array != 0]
+    voxels = array[array != 0].astype(np.float32)
     if percentiles is None or not voxels.size:
         return 0.0, 0.0
-    low, high = np.percentile(voxels, percentiles)
+    low, high = np.percentile(voxels, percentiles, overwrite_input=True)
     return float(low), float(high)
 
 
@@ -164,9 +180,8 @@ def _onto_grid(volume: Volume, preprocessing: Preprocessing, mode: str) -> Volum
     turned = Orientation(axcodes="RAS", labels=RAS_LABELS)(
         MetaTensor(tensor, affine=torch.as_tensor(volume.affine, dtype=torch.float64))
     )
-    own = spacing_of(turned.affine.numpy())
-    wanted = [length or own[axis] for axis, length in enumerate(preprocessing.spacing or own)]
-    if not np.allclose(wanted, own, rtol=SAME_SPACING):
+    wanted = wanted_spacing(turned.affine.numpy(), preprocessing)
+    if wanted is not None:
         resample = Spacing(wanted, mode=mode, padding_mode="border", dtype=np.float32)
         turned = resample(turned)
     return Volume(

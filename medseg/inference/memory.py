@@ -1,0 +1,179 @@
+"""How much memory a volume takes, and what to do when there is less."""
+
+import gc
+import resource
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from medseg.errors import ResourceError
+from medseg.inference.label_map import Run
+from medseg.inference.native import values_of_classes
+from medseg.inference.prepared import PreparedSlices
+from medseg.model import ModelSpec
+from medseg.volumes import Header
+
+Result = TypeVar("Result")
+MARGIN = 1.1  # of what is added: what the allocator takes besides
+ASIDE = 100e6  # bytes: scratch space of oneDNN and of threads
+
+
+def with_less(run: Run, function: Callable[[Run], Result]) -> tuple[Result, Run]:
+    """Call a function with a run, and with ever smaller ones while memory runs out.
+
+    Returns:
+        What it gave, and the run it gave it for.
+
+    Raises:
+        ResourceError: If the smallest run needs too much as well.
+    """
+    for smaller in run.smaller():
+        try:
+            return function(smaller), smaller
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+        gc.collect()
+        if torch.device(run.device).type == "cuda":
+            torch.cuda.empty_cache()
+    raise ResourceError(
+        f"out of memory on {run.device}, even with one slice at a time; close other programs, or "
+        "predict on a machine with more"
+    )
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error says that there was no memory, on the CPU or a GPU."""
+    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+
+
+def run_within(
+    most_gb: float,
+    run: Run,
+    spec: ModelSpec,
+    images: PreparedSlices,
+    native: Header,
+    network: nn.Module,
+) -> Run:
+    """The largest run, up to the given one, that should keep the process below so many GB.
+
+    Args:
+        most_gb: Of memory for the whole process, in 10^9 bytes.
+        run: What would be done without a limit.
+        spec: Of the model.
+        images: The prepared volume, in memory.
+        native: Its grid.
+        network: In memory and ready to run; it is tried on one and on two slices.
+
+    Raises:
+        ResourceError: If one slice at a time needs more.
+    """
+    held = float(resident_bytes())
+    needed = held
+    per_slice, once = forward_bytes(network, spec, run)
+    for smaller in run.smaller():
+        forward = once + smaller.batch_of(spec) * per_slice
+        needed = held + MARGIN * _added(forward, smaller, spec, images, native) + ASIDE
+        if needed <= most_gb * 1e9:
+            return smaller
+    raise ResourceError(
+        f"a volume of {native.shape} needs about {needed / 1e9:.1f} GB with one "
+        f"slice at a time, {most_gb:g} GB were allowed; raise --max-memory"
+    )
+
+
+def forward_bytes(network: nn.Module, spec: ModelSpec, run: Run) -> tuple[float, float]:
+    """Bytes that a forward pass holds at its peak: for each further slice, and in any case."""
+    shape = (spec.geometry.channels, *spec.geometry.image_size)
+    peaks = []
+    for count in (1, 2):
+        images = torch.zeros(count, *shape, device=run.device)
+        with torch.inference_mode(), PeakBytes() as peak:
+            network(images)
+        peaks.append(peak.most)
+    per_slice = max(peaks[1] - peaks[0], 0)
+    return float(per_slice), float(max(peaks[0] - per_slice, 0))
+
+
+class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the tensors that are made within it and still in use.
+
+    Attributes:
+        most: Their largest sum so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.most = self._now = 0
+        self._seen: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation and look at what it gives."""
+        found = func(*args, **(kwargs or {}))
+        given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if _has_bytes(t)}
+        for tensor in tree_leaves(found):
+            if _has_bytes(tensor) and id(tensor.untyped_storage()) not in given:
+                self._count(tensor.untyped_storage())
+        return found
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = id(storage), storage.nbytes()
+        if key in self._seen:
+            return
+        self._seen[key] = size
+        self._now += size
+        self.most = max(self.most, self._now)
+        weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self._now -= self._seen.pop(key)
+
+
+def resident_bytes() -> int:
+    """Memory of this process at the moment; on systems without ``/proc`` the most it has had."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
+    return pages * resource.getpagesize()
+
+
+def _added(
+    forward: float, run: Run, spec: ModelSpec, images: PreparedSlices, native: Header
+) -> float:
+    """Bytes at the peak, on top of what there is before the first slice."""
+    depth, x, y = images.shape
+    batch, values = run.batch_of(spec), values_of_classes(spec.labels)
+    voxels = native.shape[0] * native.shape[1] * native.shape[2]
+    seen = batch + 2 * spec.geometry.neighbours
+    height, width = spec.geometry.image_size
+    stack = 4 * x * y * (3 * seen + batch * spec.geometry.channels)
+    scores = 4 * len(values) * height * width
+    slab = max(run.slab_bytes, 12 * max(x * y, voxels // max(depth, 1)))
+    busiest = max(forward + scores, (2 * batch + 2) * scores + slab)
+    return float(voxels * values.itemsize + stack + busiest)
+
+
+def _has_bytes(value: Any) -> bool:
+    if not isinstance(value, torch.Tensor):
+        return False
+    try:
+        value.untyped_storage()
+    except (NotImplementedError, RuntimeError):  # packed weights have no storage to ask
+        return False
+    return True
