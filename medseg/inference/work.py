@@ -25,7 +25,8 @@ from medseg.volumes.files import files_of
 from medseg.volumes.fits import FITS
 
 JOURNAL, MEMORY = ".journal", "inputs"  # in the output folder; in the journal
-NOT_IN_LABELS = {
+# settings on which no label depends
+NOT_IN_LABELS = {"device", "batch_size", "overwrite", "max_memory_gb"}
     "device",
     "batch_size",
     "overwrite",
