@@ -9,8 +9,8 @@ import SimpleITK as sitk
 from medseg.errors import UsageError
 from medseg.files import atomic_path
 from medseg.volumes.fits import write_fits
-from medseg.volumes.read import ITK, LPS_TO_RAS, NIFTI, suffix_of
-from medseg.volumes.volume import Volume
+from medseg.volumes.read import ITK, NIFTI, suffix_of
+from medseg.volumes.volume import LPS_TO_RAS, Volume
 
 WRITTEN_FITS = (".fits", ".fits.gz")
 
