@@ -1,4 +1,4 @@
-"""What a DICOM object made from a series needs of it: its headers, and a label map on its slices."""
+"""What a DICOM object made from a series needs: its headers, and a label map on its slices."""
 
 import colorsys
 import hashlib

@@ -201,7 +201,7 @@ def _modifiers(words: Iterable[str], known: dict[str, Code]) -> tuple[Code, ...]
 @cache
 def _organs() -> dict[frozenset[str], Code]:
     """Set of words → code."""
-    found = {}
+    found: dict[frozenset[str], Code] = {}
     for value, meaning, names in ORGANS:
         found |= {frozenset(name.split()): Code(value, meaning) for name in names.split(", ")}
     for number, value in enumerate(RIBS, start=1):
