@@ -124,6 +124,8 @@ def _checked_names(path: Path, archive: zipfile.ZipFile) -> list[str]:
     Raises:
         InputError: If it is not safe to unpack.
     """
+    if not all(member.filename for member in archive.infolist()):
+        raise InputError(path, "a name for every file in a zip", "none for one")
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) > MOST_MEMBERS:
         raise InputError(path, f"at most {MOST_MEMBERS} files in a zip", f"{len(members)}")

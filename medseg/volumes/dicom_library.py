@@ -5,10 +5,7 @@ their warnings are dropped, and of their errors only the kind is told.
 """
 
 import logging
-import struct
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,21 +14,6 @@ from typing import Any
 from medseg.errors import InputError, MedsegError
 
 INSTALL = "pip install 'medseg[dicom]'"
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,  # NotImplementedError and RecursionError among them
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def pydicom_for(path: str | Path) -> Any:
@@ -75,12 +57,12 @@ def guarded(where: str | Path, wanted: str = "a readable DICOM file") -> Iterato
         warnings.simplefilter("ignore")
         try:
             yield
-        except MedsegError:
+        except (MedsegError, MemoryError):
             raise
         except PermissionError:
             raise InputError(where, wanted, "no permission to read it") from None
         except FileNotFoundError:
             raise InputError(where, wanted, "no such file") from None
-        except DAMAGE as error:
+        except Exception as error:  # noqa: BLE001 - of many classes, some of them the libraries own
             got = f"a damaged or truncated file ({type(error).__name__})"
             raise InputError(where, wanted, got) from None

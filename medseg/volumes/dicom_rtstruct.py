@@ -3,7 +3,8 @@
 Holes are cut out through keyholes; see :mod:`medseg.volumes.contours`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def write_rtstruct(
     """Write a label map as RTSTRUCT, one region of interest per organ, whole or not at all.
 
     Patient, study and frame of reference are those of the series. An organ without a voxel is left
-    out; a structure set may be empty.
+    out; if there is none at all, every organ is named without a contour, since a structure set has
+    to have some.
 
     Args:
         path: File to be written.
@@ -64,23 +66,26 @@ def write_rtstruct(
     pydicom = pydicom_for(path)
     placed = placed_on(label_map, series, labels, path)
     algorithm = algorithm or Algorithm()
-    organs = {name: value for name, value in labels.items() if value in placed.present}
+    organs = {name: value for name, value in labels.items() if value in placed.present} or labels
     with guarded(series.path, "headers that a structure set can refer to"):
         dataset = _frame_of(pydicom, placed, algorithm)
-        concepts = concepts_of(organs)
+        concepts, outlined = concepts_of(organs), _outlined(placed)
         for number, (name, value) in enumerate(organs.items(), start=1):
             _add_organ(pydicom, dataset, number, name, concepts[name], algorithm)
-            contours = [_contour(pydicom, placed, *found) for found in _outlined(placed, value)]
-            dataset.ROIContourSequence[-1].ContourSequence = contours
+            contours = [_contour(pydicom, placed, *found) for found in outlined[value]]
+            if contours:
+                dataset.ROIContourSequence[-1].ContourSequence = contours
     with atomic_path(path) as temporary:
         dataset.save_as(temporary, enforce_file_format=True)
 
 
-def _outlined(placed: Placed, value: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(slice, polygon) of every part of an organ."""
+def _outlined(placed: Placed) -> Mapping[int, list[tuple[int, np.ndarray]]]:
+    """Label value → (slice, polygon) of every part with that value."""
+    found: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     for index, frame in enumerate(placed.frames):
-        for polygon in outlines(frame == value):
-            yield index, polygon
+        for value in set(np.unique(frame).tolist()) - {0}:
+            found[value] += [(index, polygon) for polygon in outlines(frame == value)]
+    return found
 
 
 def _contour(pydicom: Any, placed: Placed, index: int, polygon: np.ndarray) -> Any:
