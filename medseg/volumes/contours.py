@@ -20,6 +20,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     Returns:
         One polygon per connected part: float64, shape (points, 2), columns x = column index and
         y = row index, where whole numbers are pixel centres; not closed by a repeated first point.
+        Points are given only where the line turns.
     """
     from contourpy import FillType, contour_generator
 
@@ -31,10 +32,21 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     generator = contour_generator(z=part, fill_type=FillType.OuterOffset)
     points, offsets = generator.filled(0.5, 2.0)
     shift = np.array([left - 1, top - 1])
-    return [
-        _with_keyholes(*(line[:-1] for line in np.split(lines, ends[1:-1]))) + shift
+    polygons = [
+        _with_keyholes(*(line[:-1] for line in np.split(lines, ends[1:-1])))
         for lines, ends in zip(points, offsets, strict=True)
     ]
+    return [_without_needless(polygon) + shift for polygon in polygons]
+
+
+def _without_needless(polygon: np.ndarray) -> np.ndarray:
+    """Leave out points said twice, and those where the line goes straight on."""
+    polygon = polygon[(polygon != np.roll(polygon, 1, axis=0)).any(axis=1)]
+    before, after = polygon - np.roll(polygon, 1, axis=0), np.roll(polygon, -1, axis=0) - polygon
+    turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+    back = (before * after).sum(axis=1) < 0
+    kept: np.ndarray = polygon[turns | back]
+    return kept
 
 
 def _with_keyholes(outer: np.ndarray, *holes: np.ndarray) -> np.ndarray:

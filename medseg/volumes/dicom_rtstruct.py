@@ -24,16 +24,13 @@ STUDY_COMPONENT = (
     "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as RTSTRUCT refers to studies
 )
 SERIES_NUMBER = 9002
+CONTOUR_DATA = 0x30060050
 COPIED = (
     "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate",
     "PatientSex", "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved",
     "DeidentificationMethod", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName", "StudyDescription", "FrameOfReferenceUID",
     "PositionReferenceIndicator",
-)  # fmt: skip
-NEVER_ABSENT = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-    "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
 
 
@@ -95,7 +92,12 @@ def _contour(pydicom: Any, placed: Placed, index: int, polygon: np.ndarray) -> A
     contour.ContourImageSequence = [_reference(pydicom, placed, index)]
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(points)
-    contour.ContourData = [f"{number:.4f}" for number in points.ravel()]
+    text = "\\".join(f"{number:.4f}" for number in points.ravel()).encode()
+    text += b" " * (len(text) % 2)
+    # as text, since pydicom's numbers take fifty times as much memory
+    contour[CONTOUR_DATA] = pydicom.dataelem.RawDataElement(
+        pydicom.tag.Tag(CONTOUR_DATA), "DS", len(text), text, 0, True, True
+    )
     return contour
 
 
@@ -104,12 +106,11 @@ def _frame_of(pydicom: Any, placed: Placed, algorithm: Algorithm) -> Any:
     image, now = placed.images[0], datetime.now()
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    # explicit VR has no room for a contour of more than 64 kB
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     for field in COPIED:
         if field in image:
             dataset[field] = image[field]
-        elif field in NEVER_ABSENT:
-            setattr(dataset, field, "")
     dataset.SOPClassUID = STRUCTURE_SET
     dataset.SOPInstanceUID = pydicom.uid.generate_uid(prefix=None)
     dataset.Modality = "RTSTRUCT"

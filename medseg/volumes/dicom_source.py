@@ -21,6 +21,10 @@ from medseg.volumes.volume import Header, Volume, corner_distance_mm
 ON_THE_GRID = 0.1  # how far a corner may be off, in the smallest distance between voxels
 GOLDEN = 0.6180339887  # steps of the golden ratio never fall on a hue used before
 MAKER = "medseg"
+MAY_BE_EMPTY = (  # but not absent (type 2)
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ def placed_on(label_map: Volume, series: Series, labels: Mapping[str, int], path
     unnamed = sorted(present - {value for value in labels.values() if value > 0})
     if unnamed:
         raise InputError(path, "a name for every value of the label map", f"none for {unnamed[:9]}")
-    return Placed(tuple(planes), frames, present, affine, tuple(_images(series, planes)))
+    return Placed(
+        tuple(planes), frames, present, affine, tuple(_images(series, planes, grid.spacing[2]))
+    )
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
@@ -92,13 +98,13 @@ def colour_of(index: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _images(series: Series, planes: Sequence[Plane]) -> list[Any]:
+def _images(series: Series, planes: Sequence[Plane], step_mm: float) -> list[Any]:
     with opened(series.path) as files:
         names = list(dict.fromkeys(plane.name for plane in planes))
         images = [read_dataset(files, name) for name in names]
         for name, image in zip(names, images, strict=True):
             with guarded(files.where(name)):
-                _restore_identity(image, files.where(name))
+                _restore(image, files.where(name), step_mm)
     seeds = [str(image.SOPInstanceUID) for image in images]
     for image in images:
         for field in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
@@ -107,13 +113,19 @@ def _images(series: Series, planes: Sequence[Plane]) -> list[Any]:
     return images
 
 
-def _restore_identity(image: Any, where: Path) -> None:
-    """Give an image its UIDs back from the file's preamble, where anonymising took them."""
+def _restore(image: Any, where: Path, step_mm: float) -> None:
+    """Give an image what anonymising took: its UIDs from the preamble, the rest left empty."""
     uid = instance_uid_of(image)
     kind = image.get("SOPClassUID") or image.file_meta.get("MediaStorageSOPClassUID")
     if not uid or not kind:
         raise InputError(where, "an image with a SOP class and instance UID to refer to", "none")
     image.SOPInstanceUID, image.SOPClassUID = uid, kind
+    image.Modality = image.get("Modality") or "OT"
+    if not image.get("SliceThickness") and "PerFrameFunctionalGroupsSequence" not in image:
+        image.SliceThickness = f"{step_mm:.6g}"
+    for field in MAY_BE_EMPTY:
+        if field not in image:
+            setattr(image, field, "")
 
 
 def _derived_uid(seeds: Sequence[str]) -> str:
