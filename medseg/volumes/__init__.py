@@ -4,6 +4,7 @@ from medseg.volumes.dicom_series import (
     Series,
     choose_series,
     find_series,
+    holds_dicom,
     is_dicom_path,
     read_series,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "choose_series",
     "corner_distance_mm",
     "find_series",
+    "holds_dicom",
     "in_axes_of",
     "is_dicom_path",
     "read_header",

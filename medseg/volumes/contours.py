@@ -24,19 +24,14 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     """
     from contourpy import FillType, contour_generator
 
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return []
-    top, left = rows[0], columns[0]
-    part = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1], 1).astype(float)
+    part = np.pad(mask, 1).astype(float)
     generator = contour_generator(z=part, fill_type=FillType.OuterOffset)
     points, offsets = generator.filled(0.5, 2.0)
-    shift = np.array([left - 1, top - 1])
     polygons = [
         _with_keyholes(*(line[:-1] for line in np.split(lines, ends[1:-1])))
         for lines, ends in zip(points, offsets, strict=True)
     ]
-    return [_without_needless(polygon) + shift for polygon in polygons]
+    return [_without_needless(polygon) - 1 for polygon in polygons]
 
 
 def _without_needless(polygon: np.ndarray) -> np.ndarray:

@@ -63,7 +63,8 @@ class Header:
             or date of birth.
         planes: Its slices; none if the file is no scan, such as a report or a segmentation.
         is_localizer: A survey image that is no part of the volume.
-        is_colour: Has more than one number per pixel, or a palette.
+        fault: Why its images are no slices of a volume, such as ``"a colour image"``; empty if
+            they may be.
     """
 
     uid: str
@@ -71,7 +72,7 @@ class Header:
     description: str
     planes: tuple[Plane, ...]
     is_localizer: bool
-    is_colour: bool
+    fault: str
 
 
 def header_of(dataset: Any, name: str, where: Path) -> Header:
@@ -95,15 +96,13 @@ def header_of(dataset: Any, name: str, where: Path) -> Header:
             raise InputError(where, f"at most {LARGEST_PLANE} pixels", f"{rows} x {columns}")
         planes = tuple(_planes(dataset, name, where, (rows, columns)))
     image_type = {str(value).upper() for value in _values(dataset, "ImageType")}
-    photometric = _text(dataset, "PhotometricInterpretation")
     return Header(
         uid=_text(dataset, "SeriesInstanceUID"),
         modality=modality,
         description=_description(dataset),
         planes=planes,
         is_localizer=bool(image_type & {"LOCALIZER", "SCOUT"}),
-        is_colour=int(dataset.get("SamplesPerPixel") or 1) != 1
-        or not photometric.startswith("MONOCHROME"),
+        fault=_fault(dataset, image_type),
     )
 
 
@@ -111,6 +110,13 @@ def instance_uid_of(dataset: Any) -> str:
     """SOP instance UID, from the file's preamble where the dataset has lost it."""
     meta = getattr(dataset, "file_meta", None) or {}
     return _text(dataset, "SOPInstanceUID") or _text(meta, "MediaStorageSOPInstanceUID")
+
+
+def _fault(dataset: Any, image_type: set[str]) -> str:
+    photometric = _text(dataset, "PhotometricInterpretation")
+    if int(dataset.get("SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
+        return "a colour image"
+    return "a mosaic of slices in one image" if "MOSAIC" in image_type else ""
 
 
 def _is_image(dataset: Any) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from medseg.files import atomic_path
 from medseg.volumes.contours import outlines
@@ -80,8 +81,11 @@ def _outlined(placed: Placed) -> Mapping[int, list[tuple[int, np.ndarray]]]:
     """Label value → (slice, polygon) of every part with that value."""
     found: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     for index, frame in enumerate(placed.frames):
-        for value in set(np.unique(frame).tolist()) - {0}:
-            found[value] += [(index, polygon) for polygon in outlines(frame == value)]
+        for value, box in enumerate(find_objects(frame.astype(np.int32)), start=1):
+            if box is not None:
+                corner = np.array([box[1].start, box[0].start])
+                polygons = outlines(frame[box] == value)
+                found[value] += [(index, polygon + corner) for polygon in polygons]
     return found
 
 

@@ -35,7 +35,7 @@ class Series:
         description: Series description; empty where it holds a part of the patient's name, number
             or date of birth. It is free text all the same: do not write it into logs.
         planes: Its slices, in no order; localizers are left out.
-        is_colour: Whether it has more than one number per pixel.
+        fault: Why its images are no slices of a volume; empty if they may be.
         notices: What was left out, in words.
     """
 
@@ -44,7 +44,7 @@ class Series:
     modality: str
     description: str
     planes: tuple[Plane, ...]
-    is_colour: bool = False
+    fault: str = ""
     notices: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -53,13 +53,23 @@ class Series:
     @property
     def is_placed(self) -> bool:
         """Whether every slice says where it is; captured screens, for one, do not."""
-        return not self.is_colour and all(plane.position for plane in self.planes)
+        return not self.fault and all(plane.position for plane in self.planes)
 
 
 def is_dicom_path(path: str | Path) -> bool:
     """Whether a path is to be read as DICOM: a folder, a zip or a ``.dcm`` or ``.ima`` file."""
     path = Path(path)
     return path.suffix.lower() in SUFFIXES or path.is_dir()
+
+
+def holds_dicom(path: str | Path) -> bool:
+    """Whether there is any DICOM file in a folder, a zip or a file; it looks no further than one.
+
+    Raises:
+        InputError: If nothing is there, or a zip is damaged or not safe.
+    """
+    with opened(path) as files:
+        return any(_is_dicom(files, name) for name in files.names)
 
 
 def find_series(path: str | Path) -> list[Series]:
@@ -150,19 +160,22 @@ def sorted_planes(series: Series) -> tuple[list[Plane], np.ndarray]:
     """The slices of a series by position, and their affine to RAS millimetres.
 
     Raises:
-        InputError: If they are in colour or form no grid.
+        InputError: If they are in colour, mosaics, or form no grid.
     """
-    if series.is_colour:
-        raise InputError(series.path, "one number per pixel", "a colour image")
+    if series.fault:
+        raise InputError(series.path, "one slice per image, one number per pixel", series.fault)
     return grid_of(series.path, series.planes)
+
+
+def _is_dicom(files: Files, name: str) -> bool:
+    with guarded(files.where(name)), files.open(name) as file:
+        return is_dicom(file)
 
 
 def _header(files: Files, name: str) -> Header | None:
     """The header of a file; ``None`` if it is no DICOM."""
     where = files.where(name)
-    with guarded(where), files.open(name) as file:
-        known = is_dicom(file)
-    if not known:
+    if not _is_dicom(files, name):
         if where.suffix.lower() in SUFFIXES:
             raise InputError(where, "a DICOM file, by its name", "a damaged or empty file")
         return None
@@ -178,6 +191,6 @@ def _series(path: Path, members: Sequence[Header], notices: tuple[str, ...]) -> 
         modality=members[0].modality,
         description=members[0].description,
         planes=tuple(plane for member in members for plane in member.planes),
-        is_colour=any(member.is_colour for member in members),
+        fault=next((member.fault for member in members if member.fault), ""),
         notices=notices,
     )

@@ -137,6 +137,45 @@ def test_patient_and_study_are_those_of_the_source_and_every_image_is_named(tmp_
     assert named == {source.SOPInstanceUID for source in sources}
 
 
+def stripped(index, dataset):
+    """Everything gone that an image may lose and still be read."""
+    for field in (*PATIENT, "PatientSex", "StudyID", "AccessionNumber", "StudyDate", "StudyTime",
+                  "ReferringPhysicianName", "StudyInstanceUID", "SeriesInstanceUID",
+                  "FrameOfReferenceUID", "SOPClassUID", "Modality", "Manufacturer",
+                  "SeriesNumber", "ImageType", "SliceThickness"):  # fmt: skip
+        delattr(dataset, field)
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+def test_a_source_stripped_of_its_identity_can_still_be_referred_to(tmp_path, scan, write):
+    _, label_map = scan
+    blank = Volume(np.zeros_like(label_map.array), label_map.affine)
+    write_series(tmp_path / "stripped", blank, change=stripped)
+    (series,) = find_series(tmp_path / "stripped")
+    studies = set()
+    for name in ("one.dcm", "two.dcm"):
+        write(tmp_path / name, label_map, series, LABELS)
+        out = pydicom.dcmread(tmp_path / name)
+        studies.add((out.StudyInstanceUID, out.FrameOfReferenceUID))
+        assert out.PatientID == ""
+    assert len(studies) == 1
+    if shutil.which("dciodvfy"):
+        assert errors_of(tmp_path / "one.dcm") == []
+
+
+def test_a_contour_of_more_than_64_kilobytes_is_kept(tmp_path):
+    """Which explicit value representation has no room for; a sieve has one long outline."""
+    sieve = (np.random.default_rng(0).random((80, 80, 1)) < 0.8).astype(np.uint8)
+    label_map = Volume(sieve, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    write_series(tmp_path / "series", label_map)
+    (series,) = find_series(tmp_path / "series")
+    write_rtstruct(tmp_path / "rt.dcm", label_map, series, {"sieve": 1})
+    structures = pydicom.dcmread(tmp_path / "rt.dcm")
+    contours = structures.ROIContourSequence[0].ContourSequence
+    assert max(len(str(contour.ContourData)) for contour in contours) > 1 << 16
+    assert np.array_equal(mask_of_contours(structures, 0, label_map), sieve == 1)
+
+
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct])
 def test_a_map_without_any_organ_is_written(tmp_path, scan, write):
     series, label_map = scan

@@ -15,7 +15,15 @@ from pydicom.uid import (
 )
 
 from medseg.errors import InputError
-from medseg.volumes import Volume, find_series, read_header, read_series, read_volume, stem_of
+from medseg.volumes import (
+    Volume,
+    find_series,
+    holds_dicom,
+    read_header,
+    read_series,
+    read_volume,
+    stem_of,
+)
 from medseg.volumes.files import files_of
 from tests.volumes.dicom_writer import PATIENT, write_series
 
@@ -219,6 +227,11 @@ def test_colour_is_refused(tmp_path, volume):
     refused(tmp_path, "one number per pixel, got a colour image")
 
 
+def test_a_mosaic_is_refused(tmp_path, volume):
+    write_series(tmp_path, volume, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    refused(tmp_path, "one slice per image.*, got a mosaic")
+
+
 @pytest.mark.parametrize("tag", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
 def test_a_missing_position_is_named(tmp_path, volume, tag):
     write_series(tmp_path, volume, change=lambda _, dataset: delattr(dataset, tag))
@@ -298,6 +311,13 @@ def test_captured_screens_beside_the_scan_need_to_be_named(tmp_path, volume):
     )
     assert np.array_equal(read_volume(tmp_path).array, volume.array)
     assert [series.is_placed for series in find_series(tmp_path)] == [True, False]
+
+
+def test_a_folder_is_asked_whether_it_holds_dicom(tmp_path, volume):
+    (tmp_path / "readme.txt").write_text("nothing")
+    assert not holds_dicom(tmp_path)
+    write_series(tmp_path / "deep" / "ct", volume)
+    assert holds_dicom(tmp_path)
 
 
 def test_folders_without_dicom_and_missing_ones_are_refused(tmp_path):
