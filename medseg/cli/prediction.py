@@ -15,7 +15,9 @@ from medseg.terminal import Bars, answer, say
 def predict(
     source: Annotated[
         Path,
-        typer.Option("-i", "--input", readable=False, help="Volume, folder, case list or CSV."),
+        typer.Option(
+            "-i", "--input", readable=False, help="Volume, DICOM, folder, case list or CSV."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")],
     model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],
@@ -33,6 +35,15 @@ def predict(
     form: Annotated[
         str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
     ] = "nii.gz",
+    seg: Annotated[
+        bool, typer.Option("--dicom-seg", help="A DICOM SEG besides, for DICOM series.")
+    ] = False,
+    rtstruct: Annotated[
+        bool, typer.Option("--rtstruct", help="Contours as RTSTRUCT besides, for DICOM series.")
+    ] = False,
+    series: Annotated[
+        str | None, typer.Option(metavar="UID", help="Which series of a DICOM folder or zip.")
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Draw a picture per case: three planes, contours.")
     ] = False,
@@ -59,12 +70,13 @@ def predict(
     settings = PredictSettings(
         device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
         suffix=f".{form.lstrip('.').lower()}", tta=tta, max_memory_gb=max_memory,
+        extras=tuple(name for name, wanted in (("seg", seg), ("rtstruct", rtstruct)) if wanted),
     )  # fmt: skip
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)
     with Bars(not no_progress) as bars:
         done = run_prediction(
-            source, output, model=model, settings=settings, workers=workers, jobs=jobs,
-            progress=bars,
+            source, output, model=model, settings=settings, series_uid=series, workers=workers,
+            jobs=jobs, progress=bars,
         )  # fmt: skip
         if preview:
             from medseg.preview import preview as draw

@@ -1,4 +1,4 @@
-"""What there is to predict: a file, a folder of volumes, a case list or a table."""
+"""What there is to predict: volumes, DICOM series, folders of them, case lists and tables."""
 
 import csv
 from pathlib import Path
@@ -7,15 +7,26 @@ import numpy as np
 
 from medseg.case import Case, read_cases
 from medseg.errors import InputError
-from medseg.volumes import Volume, read_volume, stem_of, suffix_of
+from medseg.volumes import (
+    Volume,
+    holds_dicom,
+    is_dicom_path,
+    read_volume,
+    stem_of,
+    suffix_of,
+)
 
 LARGEST_TABLE = 256 << 20  # bytes; a longer one is no list of cases
 LARGEST_COSINE = 0.01  # between two axes of a volume: 0.6 degrees off a right angle
-WANTED = "a volume, a folder of them, a case list (.json) or a table (.csv)"
+WANTED = "a volume, a DICOM series, a folder of them, a case list (.json) or a table (.csv)"
 
 
 def cases_of(source: str | Path) -> list[Case]:
-    """The cases of a file, a folder of volumes, a case list, or a CSV table.
+    """The cases of a volume or a DICOM series, of a folder of them, a case list, or a CSV table.
+
+    A folder with DICOM files in it is one case; in any other folder every volume is one, every zip
+    and every subfolder with DICOM in it. A folder that holds several series is for
+    :func:`medseg.volumes.choose_series` to refuse.
 
     A table has a column ``image`` and may have ``case_id``; without it a case is named after its
     file. Paths in lists and tables start at their folder.
@@ -29,7 +40,7 @@ def cases_of(source: str | Path) -> list[Case]:
     except OSError as error:
         raise InputError(source, WANTED, (error.strerror or str(error)).lower()) from error
     if not cases:
-        raise InputError(source, "at least one volume (.nii.gz, .nii, .nrrd, .mha)", "none")
+        raise InputError(source, "at least one volume (.nii.gz, .nii, .nrrd, .mha, DICOM)", "none")
     names = [case.case_id for case in cases]
     if len(set(names)) < len(names):
         doubles = sorted({name for name in names if names.count(name) > 1})
@@ -40,14 +51,18 @@ def cases_of(source: str | Path) -> list[Case]:
     return cases
 
 
-def read_image(case: Case) -> Volume:
+def read_image(case: Case, series_uid: str | None = None) -> Volume:
     """Read the image of a case and refuse what no network can make sense of.
+
+    Args:
+        case: The case.
+        series_uid: Which series, where a DICOM folder or zip holds several.
 
     Raises:
         InputError: If it cannot be read, is empty, has voxels that are no finite numbers, or
             axes that are not at right angles.
     """
-    volume = read_volume(case.image)
+    volume = read_volume(case.image, series_uid=series_uid)
     path = case.image if isinstance(case.image, Path) else case.image[0]
     array, affine = volume.array, volume.affine
     if not array.size:
@@ -71,14 +86,40 @@ def read_image(case: Case) -> Volume:
 def _cases_of(source: Path) -> list[Case]:
     suffix = source.suffix.lower()
     if source.is_dir():
-        files = [path for path in sorted(source.iterdir()) if _is_volume(path)]
-        return [Case(case_id=stem_of(path), image=path) for path in files]
+        return _cases_in(source)
     source.stat()  # says why it cannot be read: missing, a loop of links, no right to
     if suffix == ".json":
         return read_cases(source)
     if suffix == ".csv":
         return _read_table(source)
-    return [Case(case_id=stem_of(source), image=source)]
+    return [_case_of(source)]
+
+
+def _cases_in(folder: Path) -> list[Case]:
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    found = [path for path in visible if _is_volume(path) or _is_scan(path)]
+    if not found and any(path.is_file() and _holds_dicom(path) for path in visible):
+        found = [folder.resolve()]
+    return [_case_of(path) for path in found]
+
+
+def _case_of(path: Path) -> Case:
+    name = stem_of(path)
+    if is_dicom_path(path) and not path.is_dir():
+        name = path.stem
+    return Case(case_id=name, image=path)
+
+
+def _is_scan(path: Path) -> bool:
+    """Zips count whatever is in them: a damaged one is a case that fails."""
+    return path.suffix.lower() == ".zip" or (path.is_dir() and _holds_dicom(path))
+
+
+def _holds_dicom(path: Path) -> bool:
+    try:
+        return holds_dicom(path)
+    except InputError:  # what is wrong with it is told when it is read
+        return path.is_dir()
 
 
 def _read_table(path: Path) -> list[Case]:
@@ -106,7 +147,7 @@ def _from_row(path: Path, line: int, row: dict[str, str | None]) -> Case:
 
 def _is_volume(path: Path) -> bool:
     """Links that lead nowhere count: their case fails, and the others know nothing of it."""
-    return bool(suffix_of(path)) and not path.name.startswith(".") and not path.is_dir()
+    return bool(suffix_of(path)) and not path.is_dir()
 
 
 def _is_plain(name: str) -> bool:

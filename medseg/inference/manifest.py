@@ -92,6 +92,7 @@ def sweep(job: Job, cases: Sequence[Case], content: dict[str, Any]) -> None:
     journal = Journal(job.journal)
     done = [case for case in cases if statuses[case.case_id] != "pending"]
     names = {MANIFEST, *(job.target(case).name for case in done)}
+    names |= {f"{case.case_id}.{extra}.dcm" for case in done for extra in job.settings.extras}
     names |= {f"{journal.name(case.case_id)}.json" for case in done}
     for folder in (job.output, job.journal):
         for path in folder.glob(".tmp-*"):

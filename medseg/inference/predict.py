@@ -17,6 +17,7 @@ from medseg.jobs.claims import WORKERS
 from medseg.jobs.lease import SUFFIX
 
 __all__ = ["MANIFEST", "PredictSettings", "Predictor", "pick_device", "predict", "predict_volume"]
+EXTRAS = ("seg", "rtstruct")
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
@@ -26,6 +27,7 @@ def predict(
     *,
     model: str | Path,
     settings: PredictSettings | None = None,
+    series_uid: str | None = None,
     workers: int = 1,
     jobs: JobSettings | None = None,
     progress: Progress = silent,
@@ -37,10 +39,12 @@ def predict(
     work into one folder; each case is done by one of them.
 
     Args:
-        input: A volume, a folder of volumes, a case list (JSON) or a table (CSV).
+        input: A volume or a DICOM series (folder or zip), a folder of them, a case list (JSON) or
+            a table (CSV).
         output: Folder for the label maps, each named after its case; made if missing.
         model: Model folder, or run folder with ``model/`` in it.
         settings: How to run; the defaults suit most.
+        series_uid: Which series, where a DICOM folder or zip holds several.
         workers: Processes on this machine, each with the model in its memory.
         jobs: Which share of the cases, and whether a cluster predicts them.
         progress: Hears of every finished case.
@@ -59,10 +63,9 @@ def predict(
         ResourceError: If memory or disk run out.
     """
     settings = settings or PredictSettings()
-    if settings.suffix not in FORMATS:
-        raise UsageError(f"format {settings.suffix!r}: expected one of {', '.join(FORMATS)}")
+    _check_outputs(settings)
     cases, folder = cases_of(input), model_folder_of(model).resolve()
-    job = Job(folder, card_of(folder), Path(output).resolve(), settings)
+    job = Job(folder, card_of(folder), Path(output).resolve(), settings, series_uid)
     _refuse_overwriting(job, cases)
     new = not job.output.exists()
     try:
@@ -83,6 +86,14 @@ def model_folder_of(path: str | Path) -> Path:
     """The model folder at ``path`` itself, or within the run folder that ``path`` is."""
     inner = Path(path) / "model"
     return inner if (inner / "model.json").is_file() else Path(path)
+
+
+def _check_outputs(settings: PredictSettings) -> None:
+    if settings.suffix not in FORMATS:
+        raise UsageError(f"format {settings.suffix!r}: expected one of {', '.join(FORMATS)}")
+    unknown = [name for name in settings.extras if name not in EXTRAS]
+    if unknown:
+        raise UsageError(f"extra {unknown[0]!r}: expected {' or '.join(EXTRAS)}")
 
 
 def _run(

@@ -37,6 +37,8 @@ class PredictSettings:
             organs that have a side.
         max_memory_gb: What the process may take, in GB (10^9 bytes); batch and slab become
             smaller for it. ``None`` leaves them as they are.
+        extras: What is written beside the label map of a DICOM series: ``"seg"``, a DICOM SEG,
+            and ``"rtstruct"``, contours.
     """
 
     device: str = "auto"
@@ -46,6 +48,7 @@ class PredictSettings:
     overwrite: bool = False
     tta: str = "none"
     max_memory_gb: float | None = None
+    extras: tuple[str, ...] = ()
 
 
 class Predictor:

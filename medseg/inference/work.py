@@ -19,19 +19,14 @@ from medseg.inference.exposures import predict_exposure
 from medseg.inference.inputs import read_image
 from medseg.inference.predictor import Predictor, PredictSettings
 from medseg.loading.content import Content, content_of, state_of
-from medseg.model import CARD, read_model
-from medseg.volumes import Volume, suffix_of, write_label_map
+from medseg.model import CARD, ModelSpec, read_model
+from medseg.volumes import Volume, choose_series, is_dicom_path, suffix_of, write_label_map
+from medseg.volumes.dicom_source import Algorithm
 from medseg.volumes.files import files_of
 from medseg.volumes.fits import FITS
 
 JOURNAL, MEMORY = ".journal", "inputs"  # in the output folder; in the journal
-# settings on which no label depends
-NOT_IN_LABELS = {"device", "batch_size", "overwrite", "max_memory_gb"}
-    "device",
-    "batch_size",
-    "overwrite",
-    "max_memory_gb",
-}  # settings on which no label depends
+NOT_IN_LABELS = {"device", "batch_size", "overwrite", "max_memory_gb"}  # no label depends on them
 BLOCK = 1 << 20
 _LOADING = threading.Lock()
 
@@ -45,12 +40,14 @@ class Job:
         card: SHA-256 of its ``model.json``, which names that of the weights.
         output: Folder for the label maps, an absolute path.
         settings: How to run.
+        series_uid: Which series, where a DICOM folder or zip holds several.
     """
 
     model: Path
     card: str
     output: Path
     settings: PredictSettings
+    series_uid: str | None = None
 
     @property
     def journal(self) -> Path:
@@ -61,7 +58,8 @@ class Job:
     def digest(self) -> str:
         """Hash of all that label maps depend on besides their images."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in NOT_IN_LABELS}
-        plain = json.dumps([__version__, self.card, settings], sort_keys=True, default=str)
+        about = [__version__, self.card, self.series_uid, settings]
+        plain = json.dumps(about, sort_keys=True, default=str)
         return hashlib.sha256(plain.encode()).hexdigest()
 
     def target(self, case: Case) -> Path:
@@ -91,6 +89,7 @@ def predict_case(job: Job, case: Case) -> dict[str, Any]:
         raise InputError(_first(case), "a file at rest", "one that changed while it was read")
     before = time.perf_counter()
     write_label_map(target, label_map)
+    extras = write_extras(job, case, label_map, predictor.model.spec)
     times["write"] = time.perf_counter() - before
     return {
         "prediction": target.name,
@@ -100,6 +99,7 @@ def predict_case(job: Job, case: Case) -> dict[str, Any]:
         "path": predictor.path.to_plain() if predictor.path else None,
         "input_sha256": content.digest if len(content.hashes) > 1 else content.hashes[0],
         "output_sha256": sha256(target),
+        **({"extras": {path.name: sha256(path) for path in extras}} if extras else {}),
     }
 
 
@@ -119,11 +119,14 @@ def holds(job: Job, case: Case, result: dict[str, Any]) -> bool:
     try:
         if result["prediction"] != target.name or sha256(target) != result["output_sha256"]:
             return False
+        for name, known in result.get("extras", {}).items():
+            if sha256(job.output / name) != known:
+                return False
         if target.suffix == ".gz":
             with gzip.open(target) as file:
                 while file.read(BLOCK):
                     pass
-    except (OSError, EOFError, zlib.error, LookupError, TypeError):
+    except (OSError, EOFError, zlib.error, LookupError, TypeError, AttributeError):
         return False
     return True
 
@@ -172,10 +175,33 @@ def _predict(job: Job, predictor: Predictor, case: Case) -> tuple[Volume, dict[s
             precision=job.settings.precision,
         )  # fmt: skip
         return label_map, {"network": time.perf_counter() - start}
-    volume = read_image(case)
+    volume = read_image(case, job.series_uid)
     middle = time.perf_counter()
     label_map = predictor(volume)
     return label_map, {"read": middle - start, "network": time.perf_counter() - middle}
+
+
+def write_extras(job: Job, case: Case, label_map: Volume, spec: ModelSpec) -> list[Path]:
+    """Write what was asked for beside the label map of a DICOM series; other cases have none.
+
+    Raises:
+        InputError: If a header of the series cannot be used.
+        DiskFullError: If the disk is full.
+    """
+    if not job.settings.extras or not isinstance(case.image, Path) or not is_dicom_path(case.image):
+        return []
+    from medseg.volumes.dicom_rtstruct import write_rtstruct
+    from medseg.volumes.dicom_seg import write_seg
+
+    writers = {"seg": write_seg, "rtstruct": write_rtstruct}
+    series = choose_series(case.image, job.series_uid)
+    algorithm = Algorithm(model=str(spec.network["_target_"]).rpartition(".")[2])
+    written = []
+    for name in job.settings.extras:
+        path = job.output / f"{case.case_id}.{name}.dcm"
+        writers[name](path, label_map, series, spec.labels, algorithm=algorithm)
+        written.append(path)
+    return written
 
 
 def _content(job: Job, case: Case) -> Content:

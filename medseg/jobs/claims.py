@@ -240,5 +240,5 @@ def _mark(order: Order[Item], item: Item) -> str:
     """The fingerprint, or nothing where what goes in cannot be read."""
     try:
         return order.fingerprint(item)
-    except (MedsegError, OSError):
+    except (MedsegError, OSError, ValueError):
         return ""

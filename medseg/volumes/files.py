@@ -13,8 +13,10 @@ DETACHED = {
 
 
 def files_of(source: Source) -> list[Path]:
-    """Every file a source is read from, the voxel file of a detached header included."""
+    """Every file a source is read from: of a detached header, the voxels'; of a folder, all."""
     files = list(source) if isinstance(source, tuple) else [source]
+    if len(files) == 1 and files[0].is_dir():
+        return sorted(path for path in files[0].rglob("*") if path.is_file())
     return files + [extra for path in files for extra in _detached(path)]
 
 

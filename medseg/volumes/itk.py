@@ -3,9 +3,7 @@
 import numpy as np
 import SimpleITK as sitk
 
-from medseg.volumes.volume import Volume
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+from medseg.volumes.volume import LPS_TO_RAS, Volume
 
 
 def from_itk(image: sitk.Image) -> Volume:

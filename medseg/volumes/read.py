@@ -1,4 +1,4 @@
-"""Read volumes with their geometry: NIfTI, NRRD, MHA, FITS, NumPy and HDF5 arrays.
+"""Read volumes with their geometry: NIfTI, NRRD, MHA, DICOM, FITS, NumPy and HDF5 arrays.
 
 Files without a geometry of their own (``.npz``, ``.npy``, ``.h5``; one axial slice or a stack of
 them with slices first) are given a spacing of 1 mm, and the slices become the last axis.
@@ -24,6 +24,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from medseg.case import Source
 from medseg.errors import InputError
+from medseg.volumes import dicom_series
 from medseg.volumes.fits import FITS, read_fits
 from medseg.volumes.itk import from_itk
 from medseg.volumes.itk_headers import check_itk_header
@@ -54,15 +55,19 @@ def suffix_of(path: str | Path) -> str:
 def stem_of(path: str | Path) -> str:
     """The name of a volume file without its suffix: ``case1`` for ``case1.nii.gz``."""
     name = Path(path).name
-    return name[: len(name) - len(suffix_of(path))]
+    dicom = next((s for s in dicom_series.SUFFIXES if name.lower().endswith(s)), "")
+    return name[: len(name) - len(suffix_of(path) or dicom)]
 
 
-def read_volume(source: Source, array_name: str = "image") -> Volume:
+def read_volume(
+    source: Source, array_name: str = "image", *, series_uid: str | None = None
+) -> Volume:
     """Read a 3D volume.
 
     Args:
-        source: One file, or one file per axial slice.
+        source: One file, one file per axial slice, or a folder or zip with one DICOM series.
         array_name: Which array of an ``.npz`` or ``.h5`` file: ``"image"`` or ``"label"``.
+        series_uid: Which DICOM series, where a folder or zip holds several.
 
     Returns:
         The volume; a fourth axis of length one is dropped.
@@ -76,6 +81,8 @@ def read_volume(source: Source, array_name: str = "image") -> Volume:
         if len(shapes) != 1 or slices[0].ndim != 2:
             raise InputError(source[0], "2D slices of one shape", f"shapes {sorted(shapes)}")
         return Volume(np.stack(slices, axis=-1), np.eye(4))
+    if dicom_series.is_dicom_path(source):
+        return dicom_series.read_series(dicom_series.choose_series(source, series_uid))
     volume = _read_one(source, array_name)
     array = volume.array
     if array.ndim == 4 and array.shape[3] == 1:
@@ -94,6 +101,8 @@ def read_header(path: Path, array_name: str = "image") -> Header:
     if suffix_of(path) in NIFTI:
         image = _guarded(path, lambda: nib.load(path))
         return Header(tuple(image.shape), np.asarray(image.affine, float), image.get_data_dtype())
+    if dicom_series.is_dicom_path(path):
+        return dicom_series.read_series_header(dicom_series.choose_series(path))
     volume = _read_one(path, array_name)
     return Header(volume.array.shape, volume.affine, volume.array.dtype)
 

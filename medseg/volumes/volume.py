@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From the world axes of DICOM and ITK to those of NIfTI, and back."""
+
 
 @dataclass(frozen=True)
 class Volume:
