@@ -15,9 +15,7 @@ from medseg.terminal import Bars, answer, say
 def predict(
     source: Annotated[
         Path,
-        typer.Option(
-            "-i", "--input", readable=False, help="Volume, DICOM, folder, case list or CSV."
-        ),
+        typer.Option("-i", "--input", readable=False, help="Volume, DICOM, folder, list or CSV."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")],
     model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],

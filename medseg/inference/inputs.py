@@ -21,10 +21,11 @@ LARGEST_COSINE = 0.01  # between two axes of a volume: 0.6 degrees off a right a
 WANTED = "a volume, a DICOM series, a folder of them, a case list (.json) or a table (.csv)"
 
 
-def cases_of(source: str | Path) -> list[Case]:
+def cases_of(source: str | Path, series_uid: str | None = None) -> list[Case]:
     """The cases of a volume or a DICOM series, of a folder of them, a case list, or a CSV table.
 
-    A folder with DICOM files in it is one case; in any other folder every volume is one, every zip
+    With ``series_uid``, a folder or zip is one case, which holds that series. Without, a folder
+    with DICOM files in it is one case; in any other folder every volume is one, every zip
     and every subfolder with DICOM in it. A folder that holds several series is for
     :func:`medseg.volumes.choose_series` to refuse.
 
@@ -36,7 +37,8 @@ def cases_of(source: str | Path) -> list[Case]:
     """
     source = Path(source)
     try:
-        cases = _cases_of(source)
+        one = series_uid is not None and is_dicom_path(source)
+        cases = [_case_of(source.resolve())] if one else _cases_of(source)
     except OSError as error:
         raise InputError(source, WANTED, (error.strerror or str(error)).lower()) from error
     if not cases:

@@ -64,7 +64,7 @@ def predict(
     """
     settings = settings or PredictSettings()
     _check_outputs(settings)
-    cases, folder = cases_of(input), model_folder_of(model).resolve()
+    cases, folder = cases_of(input, series_uid), model_folder_of(model).resolve()
     job = Job(folder, card_of(folder), Path(output).resolve(), settings, series_uid)
     _refuse_overwriting(job, cases)
     new = not job.output.exists()

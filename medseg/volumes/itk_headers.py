@@ -1,7 +1,7 @@
 """A look at MetaImage and NRRD headers before ITK sees them: some make it crash or never end."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from medseg.errors import InputError
 
@@ -67,10 +67,18 @@ def _fields(path: Path) -> dict[str, int | list[float] | None]:
             raise InputError(path, "lines of 'name = value'", repr(line[:40]))
         if name in fields and name in KNOWN:
             raise InputError(path, f"{name} once", "twice")
-        fields[name] = _read(path, name, value.split())
         if name == LAST:
+            _check_place(path, value.strip())
             return fields
+        fields[name] = _read(path, name, value.split())
     raise InputError(path, f"a MetaImage header that ends with {LAST}", "none")
+
+
+def _check_place(path: Path, place: str) -> None:
+    """The voxels are in the file itself or in one beside it; ITK would run a pattern as a format."""
+    parts = PurePath(place).parts
+    if "%" in place or place == "LIST" or PurePath(place).is_absolute() or ".." in parts:
+        raise InputError(path, "voxels in the file, or in one beside it", f"{LAST} = {place[:40]}")
 
 
 def _read(path: Path, name: str, words: list[str]) -> int | list[float] | None:

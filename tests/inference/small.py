@@ -31,8 +31,10 @@ def write_threshold_model(folder, value=7, network=None):
 
 
 def image(number):
-    """Image of a case; every case has another one."""
-    return np.random.default_rng(number).integers(0, 300, SHAPE).astype(np.int16)
+    """Image of a case; every case has another one, and no voxel on the threshold itself."""
+    array = np.random.default_rng(number).integers(0, 300, SHAPE).astype(np.int16)
+    array[array == 150] = 151
+    return array
 
 
 def write_images(folder, count, suffix=".nii.gz"):

@@ -41,9 +41,9 @@ def predicted(monkeypatch):
     """Case ids in the order in which they went through the network."""
     seen, real = [], work.read_image
 
-    def read(case):
+    def read(case, series_uid=None):
         seen.append(case.case_id)
-        return real(case)
+        return real(case, series_uid)
 
     monkeypatch.setattr(work, "read_image", read)
     return seen

@@ -60,6 +60,9 @@ def metaimage(tmp_path):
         (b"DimSize = 5 4 3\n", b"", "at least one voxel"),
         (b"Offset", b"\xffOffset", "lines of 'name = value'"),
         (b"ElementDataFile", b"ElementData", "expected"),
+        (b"= LOCAL", b"= %s%n", "voxels in the file"),
+        (b"= LOCAL", b"= ../../other.raw", "voxels in the file"),
+        (b"= LOCAL", b"= /etc/passwd", "voxels in the file"),
     ],
 )
 def test_metaimages_that_make_itk_crash_or_hang_never_reach_it(metaimage, old, new, reason):
