@@ -75,7 +75,7 @@ def _fields(path: Path) -> dict[str, int | list[float] | None]:
 
 
 def _check_place(path: Path, place: str) -> None:
-    """The voxels are in the file itself or in one beside it; ITK would run a pattern as a format."""
+    """The voxels are in the file or in one beside it; ITK would run a pattern as a format."""
     parts = PurePath(place).parts
     if "%" in place or place == "LIST" or PurePath(place).is_absolute() or ".." in parts:
         raise InputError(path, "voxels in the file, or in one beside it", f"{LAST} = {place[:40]}")
