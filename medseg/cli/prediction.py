@@ -18,7 +18,9 @@ def predict(
         typer.Option("-i", "--input", readable=False, help="Volume, DICOM, folder, list or CSV."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")],
-    model: Annotated[Path, typer.Option("-m", "--model", help="Model folder or run folder.")],
+    model: Annotated[
+        list[Path], typer.Option("-m", "--model", help="Model or run folder; several: their mean.")
+    ],
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices per forward pass.")] = 16,
     precision: Annotated[

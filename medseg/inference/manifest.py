@@ -17,6 +17,7 @@ from medseg.inference.work import MEMORY, Job
 from medseg.jobs import Journal, Outcome, in_one_line
 from medseg.jobs.claims import CLAIMS, WORKERS, forget_dead
 from medseg.jobs.lease import HeldError, lease
+from medseg.model import CARD
 
 MANIFEST, FORMAT = "predictions.json", "medseg-predictions/2"
 WRITER = "manifest"  # the lease of who writes it, in a folder of that name in the journal
@@ -136,18 +137,23 @@ def _absolute(path: Path) -> str:
 
 
 def _about(job: Job) -> dict[str, Any]:
-    card = read_json(job.model / "model.json")
+    cards = [read_json(folder / CARD) for folder in job.models]
+    models = [
+        {
+            "folder": str(folder),
+            "card_sha256": digest,
+            "weights_sha256": card["weights_sha256"],
+            "network": str(card["network"]["_target_"]),
+        }
+        for folder, digest, card in zip(job.models, job.cards, cards, strict=True)
+    ]
     settings = job.settings
     return {
         "format": FORMAT,
         "versions": {"medseg": __version__, "python": platform.python_version(), **_packages()},
-        "labels": card["labels"],
-        "model": {
-            "folder": str(job.model),
-            "card_sha256": job.card,
-            "weights_sha256": card["weights_sha256"],
-            "network": str(card["network"]["_target_"]),
-        },
+        "labels": cards[0]["labels"],
+        "model": models[0],
+        **({"ensemble": models} if len(models) > 1 else {}),
         "settings": {"format": settings.suffix, "precision": settings.precision},
     }
 

@@ -25,7 +25,7 @@ def predict(
     input: str | Path,
     output: str | Path,
     *,
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     settings: PredictSettings | None = None,
     series_uid: str | None = None,
     workers: int = 1,
@@ -42,7 +42,8 @@ def predict(
         input: A volume or a DICOM series (folder or zip), a folder of them, a case list (JSON) or
             a table (CSV).
         output: Folder for the label maps, each named after its case; made if missing.
-        model: Model folder, or run folder with ``model/`` in it.
+        model: Model folder, or run folder with ``model/`` in it; of several, folds of a
+            cross-validation say, the probabilities are averaged.
         settings: How to run; the defaults suit most.
         series_uid: Which series, where a DICOM folder or zip holds several.
         workers: Processes on this machine, each with the model in its memory.
@@ -64,8 +65,11 @@ def predict(
     """
     settings = settings or PredictSettings()
     _check_outputs(settings)
-    cases, folder = cases_of(input, series_uid), model_folder_of(model).resolve()
-    job = Job(folder, card_of(folder), Path(output).resolve(), settings, series_uid)
+    cases = cases_of(input, series_uid)
+    given = (model,) if isinstance(model, (str, Path)) else tuple(model)
+    folders = tuple(model_folder_of(one).resolve() for one in given)
+    cards = tuple(map(card_of, folders))
+    job = Job(folders, cards, Path(output).resolve(), settings, series_uid)
     _refuse_overwriting(job, cases)
     new = not job.output.exists()
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from medseg import __version__
 from medseg.case import Case
-from medseg.errors import InputError, ModelError
+from medseg.errors import InputError, ModelError, UsageError
 from medseg.files import sha256
 from medseg.inference.exposures import predict_exposure
 from medseg.inference.inputs import read_image
@@ -36,15 +36,15 @@ class Job:
     """What the cases of a job have in common; picklable.
 
     Attributes:
-        model: The model folder, an absolute path.
-        card: SHA-256 of its ``model.json``, which names that of the weights.
+        models: The model folders, absolute paths; of several, probabilities are averaged.
+        cards: SHA-256 of every ``model.json``, which names that of the weights.
         output: Folder for the label maps, an absolute path.
         settings: How to run.
         series_uid: Which series, where a DICOM folder or zip holds several.
     """
 
-    model: Path
-    card: str
+    models: tuple[Path, ...]
+    cards: tuple[str, ...]
     output: Path
     settings: PredictSettings
     series_uid: str | None = None
@@ -58,7 +58,7 @@ class Job:
     def digest(self) -> str:
         """Hash of all that label maps depend on besides their images."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in NOT_IN_LABELS}
-        about = [__version__, self.card, self.series_uid, settings]
+        about = [__version__, self.cards, self.series_uid, settings]
         plain = json.dumps(about, sort_keys=True, default=str)
         return hashlib.sha256(plain.encode()).hexdigest()
 
@@ -149,9 +149,13 @@ def unload() -> None:
 
 @lru_cache(maxsize=1)
 def _load(job: Job) -> tuple[Predictor, threading.Lock]:
-    if card_of(job.model) != job.card:
-        raise ModelError(f"{job.model}: the model has changed since the job began; start it again")
-    return Predictor(read_model(job.model), job.settings), threading.Lock()
+    for folder, card in zip(job.models, job.cards, strict=True):
+        if card_of(folder) != card:
+            raise ModelError(f"{folder}: the model has changed since the job began; start it again")
+    models = [read_model(folder) for folder in job.models]
+    if len(models) > 1 and any(model.spec.preprocessing.sky for model in models):
+        raise UsageError("models of exposures cannot be averaged: give one of them")
+    return Predictor(models, job.settings), threading.Lock()
 
 
 def card_of(model: Path) -> str:

@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -124,7 +125,8 @@ def _guarded(path: Path, read: Callable[[], Read]) -> Read:
     if not path.exists():
         raise InputError(path, "a file", "no such file")
     try:
-        return read()
+        with LoggingOutputSuppressor():  # nibabel tells stderr what it mends in a header
+            return read()
     except InputError:
         raise
     except MemoryError as error:

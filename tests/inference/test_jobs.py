@@ -136,6 +136,14 @@ def test_another_model_or_setting_predicts_all_anew(images, tmp_path, model, pre
     assert len(predicted) == 15
 
 
+def test_several_models_are_averaged_and_all_named(images, tmp_path, model):
+    other = shutil.copytree(model, tmp_path / "other")
+    manifest = job(images, tmp_path / "out", [model, other])
+    assert [one["folder"] for one in manifest["ensemble"]] == [str(model), str(other)]
+    found = read_volume(tmp_path / "out" / "case_000.nii.gz").array
+    np.testing.assert_array_equal(found, truth(0))
+
+
 def test_new_cases_join_what_is_done(images, tmp_path, model, predicted):
     job(images, tmp_path / "out", model)
     write_images(images, 7)
