@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+ON_SLICE = 1e-6  # of a slice; nearer is on it
 ALIGNED = 0.01  # voxels by which the axes may part over the volume; headers are not exact
 
 
@@ -34,6 +35,7 @@ class Placing:
         Beyond the source its outermost slice goes on.
         """
         places = np.clip(np.asarray(indices) * self.step[2] + self.shift[2], 0, depth - 1)
+        places = np.where(abs(places - np.rint(places)) < ON_SLICE, np.rint(places), places)
         low = np.floor(places).astype(int)
         high = np.minimum(low + 1, depth - 1)
         return low, high, (places - low).astype(np.float32)
@@ -54,17 +56,17 @@ def placing_of(target: np.ndarray, source: np.ndarray, shape: tuple[int, ...]) -
         return None
     x, y, z = (float(value) for value in step)
     i, j, k = (float(value) for value in shift)
-    return Placing((x, y, z), (i, j, k), bool(np.array_equal(matrix, np.eye(4))))
+    return Placing((x, y, z), (i, j, k))
 
 
-def onto_plane(planes: torch.Tensor, placing: Placing, target: tuple[int, int]) -> torch.Tensor:
-    """Resample (B, C, X, Y) linearly within the plane to (B, C, *target)."""
-    source = (planes.shape[2], planes.shape[3])
+def plane_grid(
+    source: tuple[int, int], placing: Placing, target: tuple[int, int]
+) -> torch.Tensor | None:
+    """Where target pixels lie in a source plane, for :func:`sample`; ``None`` if they are one."""
     step, shift = np.asarray(placing.step[:2]), np.asarray(placing.shift[:2])
-    if source == tuple(target) and np.allclose(step, 1, atol=1e-9) and np.allclose(shift, 0):
-        return planes
-    grid = sampling_grid(target, step, shift, source).to(planes.device)
-    return sample(planes, grid, "border")
+    if source == target and np.allclose(step, 1, atol=1e-9) and np.allclose(shift, 0):
+        return None
+    return sampling_grid(target, step, shift, source)
 
 
 def sampling_grid(

@@ -6,7 +6,7 @@ from monai.data import MetaTensor
 from monai.transforms import Spacing
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
-from medseg.inference.grids import Placing, onto_plane, placing_of
+from medseg.inference.grids import Placing, placing_of, plane_grid, sample
 from medseg.loading.preprocessing import (
     Preprocessing,
     limits_of,
@@ -38,16 +38,19 @@ class PreparedSlices:
         own = volume.affine @ inv_ornt_aff(orientation, volume.array.shape)
         turned = apply_orientation(volume.array, orientation)
         self.affine, shape = prepared_grid(own, turned.shape, preprocessing)
-        placing = placing_of(self.affine, own, shape)
+        unchanged = wanted_spacing(own, preprocessing) is None
+        placing = Placing.same() if unchanged else placing_of(self.affine, own, shape)
         if preprocessing.sky is not None or placing is None:
             prepared = prepare_image(volume, preprocessing)
-            shape, self.affine = prepared.array.shape, prepared.affine
+            x, y, z = prepared.array.shape
+            shape, self.affine = (x, y, z), prepared.affine
             turned, placing = prepared.array, Placing.same()
         else:
             self._limits = limits_of(volume.array, preprocessing)
         self.shape = (shape[2], shape[0], shape[1])
         self._placing = placing
         self._slices = _slices_first(turned)
+        self._grid = plane_grid(self._slices.shape[1:], placing, self.shape[1:])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -66,8 +69,9 @@ class PreparedSlices:
         slices = torch.from_numpy(self._scaled(needed))
         below, above = slices[places[: len(low)]], slices[places[len(low) :]]
         mixed = torch.lerp(below, above, torch.from_numpy(weight)[:, None, None])
-        target = (self.shape[1], self.shape[2])
-        return np.asarray(onto_plane(mixed[:, None], self._placing, target)[:, 0].numpy())
+        if self._grid is not None:
+            mixed = sample(mixed[:, None], self._grid, "border")[:, 0]
+        return np.asarray(mixed.numpy())
 
     def _scaled(self, indices: np.ndarray) -> np.ndarray:
         slices = np.ascontiguousarray(self._slices[indices])

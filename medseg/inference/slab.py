@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 
-from medseg.inference.grids import Placing, onto_plane, sample
+from medseg.inference.grids import Placing, plane_grid, sample
 from medseg.inference.slices import labels_of, sampling_grids
 from medseg.loading.geometry import SliceGeometry
 
@@ -54,11 +54,13 @@ def in_plane(
     native_shape: tuple[int, int], device: str | torch.device,
 ) -> Onto:  # fmt: skip
     """What takes scores (n, C, H, W) of the network onto native pixels (n, C, X, Y)."""
-    _, to_slice = sampling_grids(geometry, slice_shape)
-    to_slice = to_slice.to(device)
+    to_slice = sampling_grids(geometry, slice_shape)[1].to(device)
+    grid = plane_grid(slice_shape, placing, native_shape)
+    to_native = None if grid is None else grid.to(device)
 
     def onto(scores: torch.Tensor) -> torch.Tensor:
-        return onto_plane(sample(scores, to_slice, "border"), placing, native_shape)
+        on_slice = sample(scores, to_slice, "border")
+        return on_slice if to_native is None else sample(on_slice, to_native, "border")
 
     return onto
 
