@@ -23,10 +23,13 @@ from medseg.case import Source
 from medseg.errors import InputError
 from medseg.volumes import dicom_series
 from medseg.volumes.fits import FITS, read_fits
+from medseg.volumes.metaimage import META, read_meta, read_meta_header
+from medseg.volumes.nrrd_header import check_nrrd_header
 from medseg.volumes.volume import LPS_TO_RAS, Header, Volume
 
 NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+NRRD = (".nrrd", ".nhdr")
+ITK = NRRD + META
 HDF5 = (".npy.h5", ".h5", ".hdf5")
 ARRAYS = (".npz", ".npy", *HDF5)
 SUFFIXES = NIFTI + ITK + FITS + ARRAYS
@@ -105,6 +108,8 @@ def read_header(path: Path, array_name: str = "image") -> Header:
     if suffix_of(path) in NIFTI:
         image = _guarded(path, lambda: nib.load(path))
         return Header(tuple(image.shape), np.asarray(image.affine, float), image.get_data_dtype())
+    if suffix_of(path) in META:
+        return _guarded(path, lambda: read_meta_header(path))
     if dicom_series.is_dicom_path(path):
         return dicom_series.read_series_header(dicom_series.choose_series(path))
     volume = _read_one(path, array_name)
@@ -115,8 +120,10 @@ def _read_one(path: Path, array_name: str) -> Volume:
     suffix = suffix_of(path)
     if suffix in NIFTI:
         return _guarded(path, lambda: _read_nifti(path))
-    if suffix in ITK:
-        return _guarded(path, lambda: _read_itk(path))
+    if suffix in META:
+        return _guarded(path, lambda: read_meta(path))
+    if suffix in NRRD:
+        return _guarded(path, lambda: _read_nrrd(path))
     if suffix in FITS:
         return _guarded(path, lambda: read_fits(path))
     if suffix in ARRAYS:
@@ -172,7 +179,8 @@ def _image_of(content: bytes) -> nib.Nifti1Image:
     return kind.from_bytes(content)
 
 
-def _read_itk(path: Path) -> Volume:
+def _read_nrrd(path: Path) -> Volume:
+    check_nrrd_header(path)
     image = sitk.ReadImage(str(path))
     affine = np.eye(4)
     rank = min(image.GetDimension(), 3)
