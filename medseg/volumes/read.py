@@ -99,7 +99,7 @@ def read_volume(
     return Volume(array, volume.affine)
 
 
-def read_header(path: Path, array_name: str = "image") -> Header:
+def read_header(path: Path, array_name: str = "image", *, series_uid: str | None = None) -> Header:
     """Read shape, affine and data type without the voxels where the format allows it.
 
     Raises:
@@ -111,7 +111,7 @@ def read_header(path: Path, array_name: str = "image") -> Header:
     if suffix_of(path) in META:
         return _guarded(path, lambda: read_meta_header(path))
     if dicom_series.is_dicom_path(path):
-        return dicom_series.read_series_header(dicom_series.choose_series(path))
+        return dicom_series.read_series_header(dicom_series.choose_series(path, series_uid))
     volume = _read_one(path, array_name)
     return Header(volume.array.shape, volume.affine, volume.array.dtype)
 

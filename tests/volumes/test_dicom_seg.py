@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from medseg.errors import InputError
-from medseg.volumes import Volume, find_series, read_volume
+from medseg.volumes import Volume, find_series, read_series, read_volume
 from medseg.volumes.dicom_rtstruct import write_rtstruct
 from medseg.volumes.dicom_seg import write_seg
 from medseg.volumes.dicom_source import Algorithm
@@ -161,6 +161,21 @@ def test_a_source_stripped_of_its_identity_can_still_be_referred_to(tmp_path, sc
     assert len(studies) == 1
     if shutil.which("dciodvfy"):
         assert errors_of(tmp_path / "one.dcm") == []
+
+
+def test_nothing_of_the_patient_reaches_a_log(tmp_path, scan, capfd, caplog):
+    """A date of birth that is none makes pydicom warn, and quote it."""
+    series, label_map = scan
+    for path in series.path.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"15470929", b"MANCHEGO"))
+    read_series(find_series(series.path)[0])
+    for write in (write_seg, write_rtstruct):
+        try:
+            write(tmp_path / "out.dcm", label_map, series, LABELS)
+        except InputError as error:
+            assert "MANCHEGO" not in str(error)
+    captured = capfd.readouterr()
+    assert "MANCHEGO" not in captured.out + captured.err + caplog.text
 
 
 def test_a_contour_of_more_than_64_kilobytes_is_kept(tmp_path):
