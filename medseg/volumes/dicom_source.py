@@ -2,6 +2,7 @@
 
 import colorsys
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ MAY_BE_EMPTY = (  # but not absent (type 2)
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
+DATE, TIME = re.compile(r"\d{8}"), re.compile(r"\d\d(\d\d(\d\d(\.\d{1,6})?)?)?")
+VALID = {
+    "PatientBirthDate": DATE, "StudyDate": DATE, "StudyTime": TIME, "PatientSex": re.compile("[MFO]"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def _images(series: Series, planes: Sequence[Plane], step_mm: float) -> list[Any
 
 
 def _restore(image: Any, where: Path, step_mm: float) -> None:
-    """Give an image what anonymising took: its UIDs from the preamble, the rest left empty."""
+    """Give an image what anonymising took: its UIDs from the preamble; the rest stays empty."""
     uid = instance_uid_of(image)
     kind = image.get("SOPClassUID") or image.file_meta.get("MediaStorageSOPClassUID")
     if not uid or not kind:
@@ -124,8 +129,13 @@ def _restore(image: Any, where: Path, step_mm: float) -> None:
     if not image.get("SliceThickness") and "PerFrameFunctionalGroupsSequence" not in image:
         image.SliceThickness = f"{step_mm:.6g}"
     for field in MAY_BE_EMPTY:
-        if field not in image:
+        if field not in image or not _is_valid(field, str(image.get(field) or "")):
             setattr(image, field, "")
+
+
+def _is_valid(field: str, text: str) -> bool:
+    """Whether a date, time or sex is one; what is none may not be written again."""
+    return not text or field not in VALID or VALID[field].fullmatch(text.strip()) is not None
 
 
 def _derived_uid(seeds: Sequence[str]) -> str:
