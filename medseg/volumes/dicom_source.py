@@ -28,8 +28,11 @@ MAY_BE_EMPTY = (  # but not absent (type 2)
 )  # fmt: skip
 DATE, TIME = re.compile(r"\d{8}"), re.compile(r"\d\d(\d\d(\d\d(\.\d{1,6})?)?)?")
 VALID = {
-    "PatientBirthDate": DATE, "StudyDate": DATE, "StudyTime": TIME, "PatientSex": re.compile("[MFO]"),
-}  # fmt: skip
+    "PatientBirthDate": DATE,
+    "StudyDate": DATE,
+    "StudyTime": TIME,
+    "PatientSex": re.compile("[MFO]"),
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def placed_on(label_map: Volume, series: Series, labels: Mapping[str, int], path
         InputError: If the grids differ, a value has no name, or a header is damaged.
     """
     planes, affine = sorted_planes(series)
+    if len({plane.name for plane in planes}) not in (1, len(planes)):
+        raise InputError(series.path, "one slice per file, or one file", "several with many slices")
     rows, columns = planes[0].shape
     grid = Header((columns, rows, len(planes)), affine, label_map.array.dtype)
     turned = in_axes_of(label_map, Volume(label_map.array, affine))

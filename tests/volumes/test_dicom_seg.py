@@ -17,8 +17,7 @@ from medseg.volumes import Volume, find_series, read_series, read_volume
 from medseg.volumes.dicom_rtstruct import write_rtstruct
 from medseg.volumes.dicom_seg import write_seg
 from medseg.volumes.dicom_source import Algorithm
-from tests.volumes.dicom_writer import LPS_TO_RAS, PATIENT, write_series
-from tests.volumes.test_dicom_series import enhanced
+from tests.volumes.dicom_writer import LPS_TO_RAS, PATIENT, write_enhanced, write_series
 
 LABELS = {"liver": 7, "left kidney": 2, "widget": 300, "spleen": 4}
 DCMQI = Path(sys.executable).with_name("segimage2itkimage")
@@ -208,7 +207,7 @@ def test_a_multi_frame_source_keeps_its_order_of_frames(tmp_path, scan):
     _, label_map = scan
     label_map = Volume((label_map.array > 0).astype(np.uint8) * 7, label_map.affine)
     blank = Volume(np.zeros_like(label_map.array), label_map.affine)
-    (series,) = find_series(enhanced(tmp_path, blank))
+    (series,) = find_series(write_enhanced(tmp_path, blank))
     write_seg(tmp_path / "seg.dcm", label_map, series, {"liver": 7})
     assert_same_voxels(label_map_of(tmp_path / "seg.dcm", {"liver": 7}), label_map)
 
