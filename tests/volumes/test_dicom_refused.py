@@ -182,5 +182,7 @@ def test_numbers_that_cannot_be_are_refused(tmp_path, volume):
     refused(tmp_path / "a", "pixel spacing above 0")
     write_series(tmp_path / "b", volume, Rows=60000, Columns=60000)
     refused(tmp_path / "b", "at most")
+    write_series(tmp_path / "d", volume, RescaleSlope="1e300")
+    refused(tmp_path / "d", "1 numbers as RescaleSlope")
     write_series(tmp_path / "c", volume, ImageOrientationPatient=[1, 0, 0, 1, 0, 0])
     refused(tmp_path / "c", "perpendicular")
