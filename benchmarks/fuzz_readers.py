@@ -109,6 +109,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--only", default="", help="a suffix, to damage one kind of file")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     faulthandler.enable()
@@ -119,7 +120,8 @@ def main() -> None:
     slices = {path.name: path.read_bytes() for path in paths}
     (folder / "sound").mkdir()
     files = examples(slices, folder / "sound")
-    print(f"working in {folder}, seed {options.seed}")
+    files = {name: files[name] for name in files if name.endswith(options.only)}
+    print(f"working in {folder}, seed {options.seed}", flush=True)
     for what, count in sorted(fuzz(files, folder, 60 * options.minutes, options.seed).items()):
         print(f"{count:8d}  {what}")
 

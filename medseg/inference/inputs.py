@@ -17,6 +17,7 @@ from medseg.volumes import (
 )
 
 LARGEST_TABLE = 256 << 20  # bytes; a longer one is no list of cases
+FARTHEST_MM = 1e9
 LARGEST_COSINE = 0.01  # between two axes of a volume: 0.6 degrees off a right angle
 WANTED = "a volume, a DICOM series, a folder of them, a case list (.json) or a table (.csv)"
 
@@ -74,7 +75,7 @@ def read_image(case: Case, series_uid: str | None = None) -> Volume:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(path, "finite voxels", "NaN or infinity")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or not lengths.all():
+    if not (np.abs(affine) < FARTHEST_MM).all() or not lengths.all():
         raise InputError(
             path, "an affine that places every voxel", str(affine[:3].round(4).tolist())
         )

@@ -53,7 +53,7 @@ def _intensities(files: Files, planes: Sequence[Plane]) -> Iterator[tuple[int, n
 def _decoded(files: Files, dataset: Any, plane: Plane) -> np.ndarray:
     where = files.where(plane.name)
     if not any(field in dataset for field in PIXELS):
-        raise InputError(where, "an image", "a file without pixel data")
+        raise InputError(where, "an image", "a file without pixel data, or a truncated one")
     _check_decoder(where, dataset)
     with guarded(where, "pixels that can be decoded"):
         pydicom = pydicom_for(files.path)

@@ -17,7 +17,7 @@ from medseg.volumes.contours import outlines
 from medseg.volumes.dicom_library import guarded, pydicom_for
 from medseg.volumes.dicom_series import Series
 from medseg.volumes.dicom_source import MAKER, Algorithm, Placed, colour_of, placed_on
-from medseg.volumes.snomed import Code, Concept, concepts_of
+from medseg.volumes.snomed import ANATOMICAL, Code, Concept, concepts_of
 from medseg.volumes.volume import LPS_TO_RAS, Volume
 
 STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -184,7 +184,7 @@ def _add_organ(
     observation = pydicom.Dataset()
     observation.ObservationNumber = observation.ReferencedROINumber = number
     observation.ROIObservationLabel = name[:16]
-    observation.RTROIInterpretedType = "ORGAN"
+    observation.RTROIInterpretedType = "ORGAN" if concept.category == ANATOMICAL else ""
     observation.ROIInterpreter = ""
     code = _coded(pydicom, concept.kind)
     if concept.modifiers:

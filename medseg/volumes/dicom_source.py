@@ -2,6 +2,7 @@
 
 import colorsys
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,13 @@ MAY_BE_EMPTY = (  # but not absent (type 2)
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
+DATE, TIME = re.compile(r"\d{8}"), re.compile(r"\d\d(\d\d(\d\d(\.\d{1,6})?)?)?")
+VALID = {
+    "PatientBirthDate": DATE,
+    "StudyDate": DATE,
+    "StudyTime": TIME,
+    "PatientSex": re.compile("[MFO]"),
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ def placed_on(label_map: Volume, series: Series, labels: Mapping[str, int], path
         InputError: If the grids differ, a value has no name, or a header is damaged.
     """
     planes, affine = sorted_planes(series)
+    if len({plane.name for plane in planes}) not in (1, len(planes)):
+        raise InputError(series.path, "one slice per file, or one file", "several with many slices")
     rows, columns = planes[0].shape
     grid = Header((columns, rows, len(planes)), affine, label_map.array.dtype)
     turned = in_axes_of(label_map, Volume(label_map.array, affine))
@@ -114,7 +124,7 @@ def _images(series: Series, planes: Sequence[Plane], step_mm: float) -> list[Any
 
 
 def _restore(image: Any, where: Path, step_mm: float) -> None:
-    """Give an image what anonymising took: its UIDs from the preamble, the rest left empty."""
+    """Give an image what anonymising took: its UIDs from the preamble; the rest stays empty."""
     uid = instance_uid_of(image)
     kind = image.get("SOPClassUID") or image.file_meta.get("MediaStorageSOPClassUID")
     if not uid or not kind:
@@ -124,8 +134,13 @@ def _restore(image: Any, where: Path, step_mm: float) -> None:
     if not image.get("SliceThickness") and "PerFrameFunctionalGroupsSequence" not in image:
         image.SliceThickness = f"{step_mm:.6g}"
     for field in MAY_BE_EMPTY:
-        if field not in image:
+        if field not in image or not _is_valid(field, str(image.get(field) or "")):
             setattr(image, field, "")
+
+
+def _is_valid(field: str, text: str) -> bool:
+    """Whether a date, time or sex is one; what is none may not be written again."""
+    return not text or field not in VALID or VALID[field].fullmatch(text.strip()) is not None
 
 
 def _derived_uid(seeds: Sequence[str]) -> str:

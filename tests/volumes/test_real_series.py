@@ -1,9 +1,12 @@
 """A real abdominal CT series with the labels of another program."""
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
 
+from medseg.errors import InputError
 from medseg.volumes import Volume, find_series, in_axes_of, read_series, read_volume
 from medseg.volumes.dicom_rtstruct import write_rtstruct
 from medseg.volumes.dicom_seg import write_seg
@@ -54,6 +57,16 @@ def test_intensities_and_spacing_are_those_of_the_scanner(series, scan):
     assert (scan.array.min(), scan.array.max()) == (-1024, 1839)
     assert scan.spacing == (0.9765625, 0.9765625, 2.0)
     assert scan.affine[:3, 3].tolist() == [249.51171875, 437.51171875, -804.5]
+
+
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.9999])
+def test_a_compressed_slice_that_breaks_off_is_refused(tmp_path, part):
+    first, second = sorted((DICOM / "ct_series").iterdir())[:2]
+    shutil.copyfile(first, tmp_path / first.name)
+    content = second.read_bytes()
+    (tmp_path / second.name).write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match=f"{second.name}.*truncated"):
+        read_volume(tmp_path)
 
 
 def test_the_liver_has_a_mean_of_89_hu_by_world_position(scan, label_map):
