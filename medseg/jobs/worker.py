@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
@@ -45,7 +46,7 @@ class Worker(Generic[Item, Result]):
         spawn = multiprocessing.get_context("spawn")  # fork is unsafe once threads are running
         self._pipe, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(theirs, function), daemon=True)
-        with _start_settings():
+        with _one_thread(), _ctrl_c_waits():
             self._process.start()
         theirs.close()
         self._ready = False
@@ -109,6 +110,7 @@ class Worker(Generic[Item, Result]):
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.unraisablehook = _end_at_once
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the parent closed the pipe or is gone
         pipe.send_bytes(pickle.dumps(("ready",)))
@@ -143,20 +145,43 @@ def _end_with_parent(parent_id: int) -> None:
     os._exit(1)
 
 
+def _end_at_once(ignored: "sys.UnraisableHookArgs") -> None:
+    """Where Python would ignore an error, in a ``__del__``, it would ignore our end as well."""
+    if isinstance(ignored.exc_value, SystemExit):
+        os._exit(128 + signal.SIGTERM)
+    sys.__unraisablehook__(ignored)
+
+
 @contextlib.contextmanager
-def _start_settings() -> Iterator[None]:
-    """What a worker inherits: one thread for its arithmetic unless told, and no Ctrl-C."""
+def _one_thread() -> Iterator[None]:
+    """Let processes started in the block do arithmetic in one thread, unless told otherwise."""
     added = [name for name in THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(added, "1"))
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
     try:
         yield
     finally:
-        if in_main:
-            signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Put Ctrl-C off until the block is left; processes started in it never get it."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it later would lift the mask
+    heard: list[int] = []  # any other thread of this process may still be told
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _how(code: int | None) -> str:
