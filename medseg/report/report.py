@@ -13,6 +13,7 @@ from medseg.report.colours import organ_colours
 from medseg.report.comparison import comparison_page, is_comparison, read_comparison
 from medseg.report.curves import training_curves
 from medseg.report.figures import HEAD, Figure, figures_of, of_key
+from medseg.report.groups import group_tables
 from medseg.report.notes import notes_on, programs_of
 from medseg.report.pictures import CasePictures, case_pictures
 from medseg.report.privacy import known_paths, only_names
@@ -134,6 +135,13 @@ def _tables(content: Results, figures: list[Figure], rows: list[CaseRow]) -> dic
     dsc, cells = of_key(figures, "dsc"), len(rows) * len(colours) * len(figures)
     return {
         "mean": content["summary"]["mean"],
+        "mean_bounds": {
+            key: {"ci_low": low, "ci_high": high}
+            for key, (low, high) in content["summary"].get("mean_ci", {}).items()
+        },
+        "groups": group_tables(content, figures),
+        "grouping": (content.get("subgroups") or {}).get("column", ""),
+        "group_notices": (content.get("subgroups") or {}).get("notices", []),
         "figures": figures,
         "head": [figure for figure in figures if figure.key in HEAD],
         "averaged": [one for one in figures if any(one.key in row.figures for row in organs)],

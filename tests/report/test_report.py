@@ -183,6 +183,26 @@ def test_what_evaluation_writes_is_understood(tmp_path):
         row.startswith("liver 0.800 ± 0.000 [0.800, 0.800] 0.800 2.00")
         for row in page.rows(html, "organs")
     )
+    mean = next(row for row in page.rows(html, "organs") if row.startswith("Mean over organs"))
+    assert mean.startswith("Mean over organs 0.681 [")
     assert "c: left kidney missed" in page.text
     assert "Worst case: c mean DSC 0.400" in page.text
     assert 'class="notice">' not in html
+
+
+def test_subgroups_have_a_table_per_metric(tmp_path):
+    content = results(five_cases())
+    part = {"mean": 0.75, "median": 0.75, "ci_low": 0.6, "ci_high": 0.9, "n": 3}
+    group = {"cases": 3, "organs": {"liver": {"dsc": part}}, "mean": {"dsc": part | {"n": 1}}}
+    content["subgroups"] = {
+        "column": "scanner", "groups": {"A": group, "<i>": group | {"cases": 1}},
+        "notices": ["e belongs to no group"],
+    }  # fmt: skip
+    html, page = page_of(report(write(tmp_path, content), tmp_path / "page.html"))
+    rows = page.rows(html, "groups")
+    assert rows[0] == "Organ A 3 cases <i> 1 case"
+    assert rows[1] == "liver 0.750 [0.600, 0.900] n = 3 0.750 [0.600, 0.900] n = 3"
+    assert rows[2] == "left kidney – n = 0 – n = 0"
+    assert "Subgroups by scanner" in page.text
+    assert "e belongs to no group" in page.text
+    assert "<i>" not in html
