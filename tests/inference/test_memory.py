@@ -13,7 +13,7 @@ from torch import nn
 from medseg.errors import ResourceError, UsageError
 from medseg.inference import memory
 from medseg.inference.label_map import Run
-from medseg.inference.memory import PeakBytes, forward_bytes, run_within, with_less
+from medseg.inference.memory import PeakBytes, forward_bytes, resident_bytes, run_within, with_less
 from medseg.inference.predictor import Predictor, PredictSettings
 from medseg.inference.prepared import PreparedSlices
 from medseg.loading.geometry import SliceGeometry
@@ -107,14 +107,19 @@ def _plan(most_gb, network=None):
 
 
 def test_less_memory_means_a_smaller_batch_and_too_little_is_refused(monkeypatch):
-    held = 1.0  # what other tests have left in this process does not matter here
-    monkeypatch.setattr(memory, "resident_bytes", lambda: held * 1e9)
-    assert _plan(1000) == Run()
-    batches = [_plan(held + more).batch_size for more in (0.12, 0.17, 0.2)]
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 1e9)
+    wide = nn.Conv2d(1, 256, 3, padding=1)  # 17 MB a slice
+    batches = [_plan(most, wide).batch_size for most in (1.2, 1.25, 1.3, 1.5, 1000)]
     assert batches == sorted(batches)
-    assert batches[0] < batches[-1]
-    with pytest.raises(ResourceError, match=r"needs about .* GB with one slice .*--max-memory"):
-        _plan(held)
+    assert batches[0] < batches[2] < batches[3] == batches[4] == 16
+    with pytest.raises(ResourceError, match=r"needs about 1\.. GB with one slice .*--max-memory"):
+        _plan(1.05, wide)
+
+
+def test_what_this_process_holds_is_known():
+    held = resident_bytes()
+    block = np.ones(50_000_000)
+    assert resident_bytes() - held > 0.9 * block.nbytes
 
 
 @pytest.mark.parametrize("most", [0, -1, float("nan")])
