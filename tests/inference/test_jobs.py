@@ -322,10 +322,10 @@ def test_a_stopped_job_ends_with_130_and_goes_on(number, tmp_path, model):
         assert process.wait(20) == 130, said
     assert said.splitlines()[-1] == "medseg: interrupted"
     assert not list(output.glob(".tmp-*"))
-    found = statuses(read_json(output / "predictions.json"))
-    assert "done" in found
-    assert "pending" in found
-    kept = {path: path.stat().st_mtime_ns for path in output.glob("*.nii.gz")}
+    cases = read_json(output / "predictions.json")["cases"]
+    assert {case["status"] for case in cases} == {"done", "pending"}
+    done = [output / case["prediction"] for case in cases if case["status"] == "done"]
+    kept = {path: path.stat().st_mtime_ns for path in done}
     manifest = job(images, output, model)
     assert statuses(manifest) == ["done"] * 300
     assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
