@@ -68,11 +68,11 @@ def _check_decoder(where: Any, dataset: Any) -> None:
     pydicom = pydicom_for(where)
     with guarded(where, "a transfer syntax"):
         syntax = pydicom.uid.UID(dataset.file_meta.TransferSyntaxUID)
-    try:
-        decoder = pydicom.pixels.get_decoder(syntax)
-    except NotImplementedError:
-        wanted = "a transfer syntax of images"
-        raise InputError(where, wanted, str(syntax)[:64], "convert it, e.g. by gdcmconv") from None
+        try:
+            decoder = pydicom.pixels.get_decoder(syntax)
+        except NotImplementedError:
+            wanted, hint = "a transfer syntax of images", "convert it, e.g. by gdcmconv"
+            raise InputError(where, wanted, repr(str(syntax)[:64]), hint) from None
     if not decoder.is_available:
         names = " ".join(decoder.missing_dependencies)
         wanted = f"a decoder for {syntax.name}"
