@@ -45,10 +45,10 @@ check: $(READY)
 wheel: $(READY)
 	rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/configs/phantom_transunet.yaml
-	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/pipelines/train.py
-	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/report/vendor/niivue.umd.js
-	$(BIN)/python -m zipfile --list dist/*.whl | grep -q medseg/report/page/report.html.j2
+	$(BIN)/python -m zipfile --list dist/*.whl | grep medseg/configs/phantom_transunet.yaml >/dev/null
+	$(BIN)/python -m zipfile --list dist/*.whl | grep medseg/pipelines/train.py >/dev/null
+	$(BIN)/python -m zipfile --list dist/*.whl | grep medseg/report/vendor/niivue.umd.js >/dev/null
+	$(BIN)/python -m zipfile --list dist/*.whl | grep medseg/report/page/report.html.j2 >/dev/null
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.slice_loading
