@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -11,41 +11,57 @@ from medseg.cli.cases import stop_if_failed
 from medseg.cli.tables import show_subgroups
 from medseg.terminal import Bars, answer, show_part, show_results
 
+if TYPE_CHECKING:
+    from medseg.evaluation.score import Scoring
+
 Part = TypeVar("Part")
+
+
+Predictions = Annotated[Path, typer.Option("-i", "--input", help="Predicted label maps.")]
+Truth = Annotated[Path, typer.Option("-l", "--labels", help="True label maps or case list.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")]
+Images = Annotated[Path | None, typer.Option(help="Their images, for the report.")]
+Organs = Annotated[str | None, typer.Option(help="Organ=value pairs: liver=1,spleen=2.")]
+TruthOrgans = Annotated[str | None, typer.Option(help="The same for the truth, where it differs.")]
+Regions = Annotated[
+    str | None, typer.Option(help="Unions of organs to score besides: tumour=core+oedema.")
+]
+Metrics = Annotated[
+    str | None, typer.Option(help="Only these: dsc,hd95,nsd. All of them unless given.")
+]
+Tolerances = Annotated[str, typer.Option(help="Tolerances of NSD in mm.")]
+Conventions = Annotated[
+    list[str] | None,
+    typer.Option(help="Add columns as transunet, medpy, monai or nnunet print them."),
+]
+MissingAsEmpty = Annotated[
+    bool, typer.Option(help="Count a case without prediction as one that found no organ.")
+]
+Groups = Annotated[
+    str | None,
+    typer.Option(metavar="FILE[:COLUMN]", help="CSV of the cases; figures per subgroup."),
+]
+Merge = Annotated[bool, typer.Option("--merge", help="Gather what the parts did.")]
 
 
 @app.command()
 def evaluate(
-    predictions: Annotated[Path, typer.Option("-i", "--input", help="Predicted label maps.")],
-    truth: Annotated[Path, typer.Option("-l", "--labels", help="True label maps or case list.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
-    images: Annotated[Path | None, typer.Option(help="Their images, for the report.")] = None,
-    organs: Annotated[str | None, typer.Option(help="Organ=value pairs: liver=1,spleen=2.")] = None,
-    truth_organs: Annotated[
-        str | None, typer.Option(help="The same for the truth, where it differs.")
-    ] = None,
-    regions: Annotated[
-        str | None, typer.Option(help="Unions of organs to score besides: tumour=core+oedema.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Only these: dsc,hd95,nsd. All of them unless given.")
-    ] = None,
-    tolerances: Annotated[str, typer.Option(help="Tolerances of NSD in mm.")] = "1,2",
-    convention: Annotated[
-        list[str] | None,
-        typer.Option(help="Add columns as transunet, medpy, monai or nnunet print them."),
-    ] = None,
-    missing_as_empty: Annotated[
-        bool, typer.Option(help="Count a case without prediction as one that found no organ.")
-    ] = False,
-    groups: Annotated[
-        str | None,
-        typer.Option(metavar="FILE[:COLUMN]", help="CSV of the cases; figures per subgroup."),
-    ] = None,
+    predictions: Predictions,
+    truth: Truth,
+    output: Output,
+    images: Images = None,
+    organs: Organs = None,
+    truth_organs: TruthOrgans = None,
+    regions: Regions = None,
+    metrics: Metrics = None,
+    tolerances: Tolerances = "1,2",
+    convention: Conventions = None,
+    missing_as_empty: MissingAsEmpty = False,
+    groups: Groups = None,
     workers: Workers = 2,
     num_parts: NumParts = None,
     part_id: PartId = None,
-    merge: Annotated[bool, typer.Option("--merge", help="Gather what the parts did.")] = False,
+    merge: Merge = False,
     cluster: Cluster = None,
     as_json: AsJson = False,
     no_progress: Quiet = False,
@@ -57,38 +73,59 @@ def evaluate(
     Examples: `medseg evaluate -i out -l data/labelsTs -o results`,
     `medseg evaluate -i out -l truth -o results --metrics dsc,hd95,nsd --tolerances 1,3`
     """
-    from medseg.evaluation.evaluate import add_subgroups
     from medseg.evaluation.evaluate import evaluate as run_evaluation
-    from medseg.evaluation.score import Scoring
-    from medseg.evaluation.subgroups import read_groups, split_column
     from medseg.jobs import JobSettings
-    from medseg.metrics.table import DEFAULT_METRICS
 
-    scoring = Scoring(
-        metrics=DEFAULT_METRICS if metrics is None else _listed(metrics, str),
-        tolerances_mm=_listed(tolerances, float),
-        conventions=convention or (),
-        missing_as_empty=missing_as_empty,
-        regions={
-            name: [part.strip() for part in parts.split("+")]
-            for name, parts in _pairs(regions or "", "region=organ+organ").items()
-        },
-    )
+    scoring = _scoring(metrics, tolerances, convention, missing_as_empty, regions)
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, merge=merge, cluster=cluster)
-    file, column = split_column(groups) if groups else (None, None)
-    if file is not None:
-        read_groups(file, column)  # a table that cannot be used is told before hours of work
+    group = _subgrouping(groups)
     with Bars(not no_progress) as bars:
         results = run_evaluation(
             predictions, truth, output,
             labels=organ_values(organs), truth_labels=organ_values(truth_organs),
             images=images, scoring=scoring, workers=workers, jobs=jobs, progress=bars,
         )  # fmt: skip
-    if file is not None and jobs.part is None:
-        results = add_subgroups(output, results, file, by=column)
+    if jobs.part is None:
+        results = group(output, results)
     answer(results, as_json, _show if jobs.part is None else show_part)
     failures = [(case["case_id"], case["error"]) for case in results["failures"]]
     stop_if_failed(failures, len(results["cases"]) + len(failures))
+
+
+def _scoring(
+    metrics: str | None,
+    tolerances: str,
+    conventions: list[str] | None,
+    missing_as_empty: bool,
+    regions: str | None,
+) -> "Scoring":
+    from medseg.evaluation.score import Scoring
+    from medseg.metrics.table import DEFAULT_METRICS
+
+    unions = _pairs(regions or "", "region=organ+organ")
+    return Scoring(
+        metrics=DEFAULT_METRICS if metrics is None else _listed(metrics, str),
+        tolerances_mm=_listed(tolerances, float),
+        conventions=conventions or (),
+        missing_as_empty=missing_as_empty,
+        regions={
+            name: [part.strip() for part in parts.split("+")] for name, parts in unions.items()
+        },
+    )
+
+
+def _subgrouping(
+    groups: str | None,
+) -> Callable[[Path, dict[str, Any]], dict[str, Any]]:
+    """What adds the subgroups; a table that cannot be used is told before hours of work."""
+    if not groups:
+        return lambda _, results: results
+    from medseg.evaluation.evaluate import add_subgroups
+    from medseg.evaluation.subgroups import read_groups, split_column
+
+    file, column = split_column(groups)
+    read_groups(file, column)
+    return lambda output, results: add_subgroups(output, results, file, by=column)
 
 
 def _show(results: Mapping[str, Any]) -> None:

@@ -10,43 +10,54 @@ from medseg.cli.cases import stop_if_failed
 from medseg.cli.evaluation import organ_values
 from medseg.terminal import Bars, answer, say
 
+Source = Annotated[
+    Path,
+    typer.Option("-i", "--input", readable=False, help="Volume, DICOM, folder, list or CSV."),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")]
+Models = Annotated[
+    list[Path], typer.Option("-m", "--model", help="Model or run folder; several: their mean.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Slices per forward pass.")]
+Precision = Annotated[
+    str, typer.Option(help="auto (quickest safe one), float32, bfloat16 or float16.")
+]
+Flips = Annotated[
+    str, typer.Option(help="Flips to average over: none, left_right, front_back or flips.")
+]
+MaxMemory = Annotated[
+    float | None, typer.Option(help="GB this process may take; batches shrink for it.")
+]
+Format = Annotated[
+    str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
+]
+Seg = Annotated[bool, typer.Option("--dicom-seg", help="A DICOM SEG besides, for DICOM series.")]
+Contours = Annotated[
+    bool, typer.Option("--rtstruct", help="Contours as RTSTRUCT besides, for DICOM series.")
+]
+Series = Annotated[
+    str | None, typer.Option(metavar="UID", help="Which series of a DICOM folder or zip.")
+]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Draw a picture per case: three planes, contours.")
+]
+
 
 @app.command()
 def predict(
-    source: Annotated[
-        Path,
-        typer.Option("-i", "--input", readable=False, help="Volume, DICOM, folder, list or CSV."),
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")],
-    model: Annotated[
-        list[Path], typer.Option("-m", "--model", help="Model or run folder; several: their mean.")
-    ],
+    source: Source,
+    output: Output,
+    model: Models,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices per forward pass.")] = 16,
-    precision: Annotated[
-        str, typer.Option(help="auto (quickest safe one), float32, bfloat16 or float16.")
-    ] = "auto",
-    tta: Annotated[
-        str, typer.Option(help="Flips to average over: none, left_right, front_back or flips.")
-    ] = "none",
-    max_memory: Annotated[
-        float | None, typer.Option(help="GB this process may take; batches shrink for it.")
-    ] = None,
-    form: Annotated[
-        str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
-    ] = "nii.gz",
-    seg: Annotated[
-        bool, typer.Option("--dicom-seg", help="A DICOM SEG besides, for DICOM series.")
-    ] = False,
-    rtstruct: Annotated[
-        bool, typer.Option("--rtstruct", help="Contours as RTSTRUCT besides, for DICOM series.")
-    ] = False,
-    series: Annotated[
-        str | None, typer.Option(metavar="UID", help="Which series of a DICOM folder or zip.")
-    ] = None,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Draw a picture per case: three planes, contours.")
-    ] = False,
+    batch_size: BatchSize = 16,
+    precision: Precision = "auto",
+    tta: Flips = "none",
+    max_memory: MaxMemory = None,
+    form: Format = "nii.gz",
+    seg: Seg = False,
+    rtstruct: Contours = False,
+    series: Series = None,
+    preview: Preview = False,
     overwrite: Resume = False,
     workers: Workers = 1,
     num_parts: NumParts = None,
@@ -79,15 +90,19 @@ def predict(
             jobs=jobs, progress=bars,
         )  # fmt: skip
         if preview:
-            from medseg.preview import preview as draw
-
-            for case_id, error in draw(output, progress=bars).items():
-                say(f"no picture: {case_id}: {error}")
+            _draw(output, bars)
     if done["path"]:
         say(f"Network run in {done['path']['precision']}: {done['path']['why']}")
     answer(done, as_json, lambda _: say(_summary(done, output)))
     failed = [case for case in done["cases"] if case["status"] == "failed"]
     stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
+
+
+def _draw(output: Path, bars: Bars) -> None:
+    from medseg.preview import preview
+
+    for case_id, error in preview(output, progress=bars).items():
+        say(f"no picture: {case_id}: {error}")
 
 
 @app.command()
