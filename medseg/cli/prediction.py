@@ -91,6 +91,10 @@ def predict(
         )  # fmt: skip
         if preview:
             _draw(output, bars)
+    _tell(done, output, as_json)
+
+
+def _tell(done: dict[str, Any], output: Path, as_json: bool) -> None:
     if done["path"]:
         say(f"Network run in {done['path']['precision']}: {done['path']['why']}")
     answer(done, as_json, lambda _: say(_summary(done, output)))
