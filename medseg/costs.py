@@ -9,7 +9,7 @@ from torch import nn
 from medseg.config import build_network, load_config
 from medseg.errors import UsageError
 from medseg.inference.predict import model_folder_of
-from medseg.loading.geometry import SliceGeometry
+from medseg.loading.geometry import PatchGeometry, SliceGeometry
 from medseg.model import read_model
 from medseg.networks.meta import (
     activation_bytes,
@@ -61,8 +61,10 @@ def network_costs(model: str | Path, overrides: Iterable[str] = ()) -> dict[str,
     return {"network": config["network"]["_target_"], **costs}
 
 
-def _costs(network: nn.Module, geometry: SliceGeometry, batch_size: int) -> dict[str, Any]:
-    channels, size = geometry.channels, geometry.image_size
+def _costs(
+    network: nn.Module, geometry: SliceGeometry | PatchGeometry, batch_size: int
+) -> dict[str, Any]:
+    channels, *size = geometry.input_shape
     shape = (1, channels, *size)
     misfit = fits(network, shape)
     if misfit:
@@ -70,7 +72,7 @@ def _costs(network: nn.Module, geometry: SliceGeometry, batch_size: int) -> dict
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     batch, double = (activation_bytes(network, (n * batch_size, channels, *size)) for n in (1, 2))
     return {
-        "input": {"channels": channels, "size": list(size)},
+        "input": {"channels": channels, "size": size},
         "parameters": {
             "total": _count(network),
             "trainable": trainable,

@@ -22,7 +22,7 @@ from torch.nn.modules.module import (
 
 from medseg.errors import InputError, ModelError
 from medseg.files import atomic_path, read_json, sha256, write_json
-from medseg.loading.geometry import SliceGeometry
+from medseg.loading.geometry import PatchGeometry, SliceGeometry
 from medseg.loading.preprocessing import Preprocessing
 
 FORMAT = 1
@@ -45,7 +45,7 @@ class ModelSpec:
         labels: Organ → value in the label maps it writes, in the order of the output channels
             after background.
         preprocessing: From the file's voxels to the network's numbers.
-        geometry: From axial slices to the network's input.
+        geometry: From the prepared volume to the network's input: axial slices, or 3D patches.
         origin: What its training started from, plain data for the provenance.
         inference: How what it gives is turned into labels, plain data: see
             :class:`medseg.inference.card.InferenceCard`. Nothing by default.
@@ -54,7 +54,7 @@ class ModelSpec:
     network: Mapping[str, Any]
     labels: Mapping[str, int]
     preprocessing: Preprocessing
-    geometry: SliceGeometry
+    geometry: SliceGeometry | PatchGeometry
     origin: Mapping[str, Any] = field(default_factory=dict)
     inference: Mapping[str, Any] = field(default_factory=dict)
 
@@ -85,7 +85,7 @@ def write_model(
         "network": dict(spec.network),
         "labels": dict(spec.labels),
         "preprocessing": asdict(spec.preprocessing),
-        "slices": asdict(spec.geometry),
+        _geometry_key(spec.geometry): asdict(spec.geometry),
         "provenance": {**provenance, **spec.origin},
         "weights_sha256": digest,
     }
@@ -250,9 +250,11 @@ def _read_card(folder: Path) -> dict[str, Any]:
         card = read_json(folder / CARD)
     except (InputError, OSError) as error:
         raise ModelError(f"{folder}: expected a model folder with {CARD}; {error}") from error
-    wanted = {"format", "network", "labels", "preprocessing", "slices", "weights_sha256"}
+    wanted = {"format", "network", "labels", "preprocessing", "weights_sha256"}
     if not isinstance(card, dict) or not wanted <= card.keys():
         raise ModelError(f"{folder / CARD}: expected the keys {sorted(wanted)}")
+    if len({"slices", "patches"} & card.keys()) != 1:
+        raise ModelError(f"{folder / CARD}: expected either slices or patches")
     if card["format"] != FORMAT:
         raise ModelError(
             f"{folder / CARD}: expected format {FORMAT}, got {card['format']!r}; update medseg"
@@ -266,8 +268,18 @@ def _spec(folder: Path, card: Mapping[str, Any]) -> ModelSpec:
             network=card["network"],
             labels={str(organ): int(value) for organ, value in card["labels"].items()},
             preprocessing=Preprocessing(**card["preprocessing"]),
-            geometry=SliceGeometry(**card["slices"]),
+            geometry=_geometry(card),
             inference=dict(card.get("inference", {})),
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / CARD}: {error}") from error
+
+
+def _geometry_key(geometry: SliceGeometry | PatchGeometry) -> str:
+    return "patches" if isinstance(geometry, PatchGeometry) else "slices"
+
+
+def _geometry(card: Mapping[str, Any]) -> SliceGeometry | PatchGeometry:
+    if "patches" in card:
+        return PatchGeometry(**card["patches"])
+    return SliceGeometry(**card["slices"])

@@ -1,4 +1,4 @@
-"""Which pixel of an axial slice each pixel of the network's input shows."""
+"""Which part of a volume the network's input shows: an axial slice, or a patch."""
 
 from dataclasses import dataclass
 
@@ -38,6 +38,11 @@ class SliceGeometry:
         """Channels of the network's input."""
         return 2 * self.neighbours + 1
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, H, W) of one input of the network."""
+        return (self.channels, *self.image_size)
+
     def matrix(self, slice_shape: tuple[int, int]) -> np.ndarray:
         """Affine from input pixel (h, w) to slice pixel (x, y), shape (2, 3), float64.
 
@@ -58,3 +63,35 @@ class SliceGeometry:
         """The slices shown as channels for one slice; the outermost are repeated at the ends."""
         reach = range(slice_index - self.neighbours, slice_index + self.neighbours + 1)
         return [min(max(index, 0), depth - 1) for index in reach]
+
+
+@dataclass(frozen=True)
+class PatchGeometry:
+    """How a volume becomes the patches that a 3D network sees, and back.
+
+    Attributes:
+        patch_size: Voxels of a patch along left-right, back-front and feet-head of the prepared
+            volume. Smaller volumes are padded with zeros at the end of each axis.
+        overlap: Share of a patch's side that neighbouring patches have in common in prediction,
+            at least 0 and below 1; their scores are averaged with Gaussian weights.
+    """
+
+    patch_size: tuple[int, int, int]
+    overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patch_size", tuple(int(size) for size in self.patch_size))
+        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
+            raise UsageError(f"patch_size must be three positive sizes, got {self.patch_size}")
+        if not 0 <= self.overlap < 1:
+            raise UsageError(f"overlap must be at least 0 and below 1, got {self.overlap}")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return 1
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, X, Y, Z) of one input of the network."""
+        return (self.channels, *self.patch_size)
