@@ -28,6 +28,8 @@ _VERBS = {
     "report": "medseg.report.report",
     "preview": "medseg.preview",
     "view": "medseg.view.view",
+    "export": "medseg.export.export",
+    "verify": "medseg.export.export",
 }
 
 

@@ -2,7 +2,7 @@
 
 The chain gives the labels that :class:`medseg.inference.predictor.Predictor` gives. What MONAI
 cannot say (percentiles of the nonzero voxels, slices at a fixed zoom, clearing up by organ) is said
-by a transform of :mod:`medseg.export.transforms`; a bundle that names one needs medseg to run.
+by a transform of :mod:`medseg.inference.bundle_transforms`; a bundle that names one needs medseg to run.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from medseg.loading.geometry import PatchGeometry, SliceGeometry
 from medseg.model import ModelSpec
 
 Config = dict[str, Any]
-OURS = "medseg.export.transforms."
+OURS = "medseg.inference.bundle_transforms."
 RAS_LABELS = [["L", "R"], ["P", "A"], ["I", "S"]]
 
 

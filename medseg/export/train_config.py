@@ -92,7 +92,7 @@ def multi_gpu_config() -> Config:
 def _loss(spec: ModelSpec, channels: int) -> Config:
     channels_of_their_own = InferenceCard.read(spec).activation == "sigmoid"
     if channels_of_their_own and str(spec.network["_target_"]).startswith("medseg."):
-        return {"_target_": "medseg.export.transforms.BCEDice"}
+        return {"_target_": "medseg.inference.bundle_transforms.BCEDice"}
     if channels == 1:
         return {"_target_": "DiceCELoss", "sigmoid": True, "batch": True}
     return {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True, "batch": True}

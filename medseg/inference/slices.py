@@ -66,7 +66,7 @@ def sample_inputs(
     middles = [(2 * part + 1) * len(images) // (2 * count) for part in range(count)]
     to_input, _ = sampling_grids(geometry, (images.shape[1], images.shape[2]))
     batch = _stack(images, geometry, middles)
-    return sample(batch.to(device), to_input.to(device), "zeros")
+    return sample(batch.to(device), to_input.to(device), geometry.outside)
 
 
 def logits_of_slices(
@@ -106,7 +106,8 @@ def scores_of_slices(
         for start in range(0, len(images), batch_size):
             batch = _stack(images, geometry, range(start, min(start + batch_size, len(images))))
             with torch.inference_mode():
-                scores = _forward(network, batch.to(device), to_input, precision)
+                inputs = sample(batch.to(device), to_input, geometry.outside)
+                scores = _forward(network, inputs, precision)
             yield start, scores
             del scores  # before there are the next ones
     finally:
@@ -119,12 +120,9 @@ def _stack(images: Slices, geometry: SliceGeometry, indices: Sequence[int]) -> t
     return torch.from_numpy(np.asarray(images[np.asarray(rows)], dtype=np.float32))
 
 
-def _forward(
-    network: nn.Module, batch: torch.Tensor, to_input: torch.Tensor, precision: str
-) -> torch.Tensor:
-    inputs = sample(batch, to_input, "zeros")
+def _forward(network: nn.Module, inputs: torch.Tensor, precision: str) -> torch.Tensor:
     dtype = PRECISIONS[precision]
-    with torch.autocast(batch.device.type, dtype=dtype, enabled=dtype != torch.float32):
+    with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype != torch.float32):
         logits: torch.Tensor = network(inputs)
     return logits.float()
 

@@ -43,6 +43,11 @@ class SliceGeometry:
         """(channels, H, W) of one input of the network."""
         return (self.channels, *self.image_size)
 
+    @property
+    def outside(self) -> str:
+        """What lies beyond the slice: its outermost pixels where it is stretched, else zeros."""
+        return "border" if self.zoom is None else "zeros"
+
     def matrix(self, slice_shape: tuple[int, int]) -> np.ndarray:
         """Affine from input pixel (h, w) to slice pixel (x, y), shape (2, 3), float64.
 

@@ -60,7 +60,7 @@ class MaskTransformer(nn.Module):
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Logits of each patch; shape (B, N, C) to (B, N, K)."""
-        classes = self.cls_emb.expand(len(patches), -1, -1)
+        classes = self.cls_emb.expand(patches.shape[0], -1, -1)
         tokens = torch.cat([self.proj_dec(patches), classes], dim=1)  # (B, N + K, C)
         for block in self.blocks:
             tokens = block(tokens)
@@ -182,7 +182,7 @@ class Segmenter(nn.Module):
         padded = pad_to_multiple(image, self.encoder.patch_embed.patch_size)
         features = self.encoder.feature_map(padded)  # (B, C, h, w)
         logits = self.decoder(features.flatten(2).transpose(1, 2))  # (B, N, K)
-        logits = logits.transpose(1, 2).reshape(len(logits), -1, *features.shape[2:])
+        logits = logits.transpose(1, 2).unflatten(2, features.shape[2:])
         logits = F.interpolate(logits, padded.shape[2:], mode="bilinear", align_corners=False)
         return crop(logits, image.shape[2:])
 

@@ -161,7 +161,7 @@ class ViT(nn.Module):
     def feature_map(self, image: torch.Tensor) -> torch.Tensor:
         """The encoded tokens of the grid at their places, shape (B, C, *grid)."""
         tokens, grid = self._encode(image)
-        return tokens[:, self.extra_tokens :].transpose(1, 2).reshape(len(tokens), -1, *grid)
+        return tokens[:, self.extra_tokens :].transpose(1, 2).unflatten(2, grid)
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """All tokens after the last norm, class and distillation token first; (B, N, C)."""
@@ -173,7 +173,7 @@ class ViT(nn.Module):
         tokens = patches.flatten(2).transpose(1, 2)  # (B, N, C)
         for token in (self.dist_token, self.cls_token):
             if token is not None:
-                tokens = torch.cat([token.expand(len(tokens), -1, -1), tokens], dim=1)
+                tokens = torch.cat([token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         added, biases = self._places(grid)
         if self.positions_at == "stem":
             tokens, added = _plus(tokens, added[0]), [None] * len(self.blocks)

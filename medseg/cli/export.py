@@ -1,0 +1,69 @@
+"""Verbs around what leaves the house: exports and their proof."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medseg.cli.app import AsJson, Overwrite, Quiet, app
+from medseg.terminal import Bars, answer, say
+
+Format = Annotated[
+    str, typer.Option("--format", help="bundle (MONAI), onnx, torch-export or torchscript.")
+]
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    format: Format = "bundle",  # noqa: A002
+    images: Annotated[
+        list[Path] | None, typer.Option("-i", "--input", help="NIfTI image to prove it on.")
+    ] = None,
+    about: Annotated[
+        Path | None, typer.Option(help="JSON with a bundle's authors, copyright, description, …")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Write a model as a MONAI bundle, ONNX or torch.export, and prove that it gives the same.
+
+    Examples: `medseg export run/model -o bundle`, `medseg export run/model -o onnx --format onnx`
+    """
+    from medseg.export.export import export as run_export
+
+    with Bars(not no_progress) as bars:
+        done = run_export(
+            model, output, format=format, images=images or (), about=about, overwrite=overwrite,
+            progress=bars,
+        )  # fmt: skip
+    answer(done, as_json, _say_proof)
+    say(f"Export: {output}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Export to look at.")],
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Run an export again and compare it with the label maps of the model it came from.
+
+    This runs the export: only for those from people you trust. Example: `medseg verify bundle`
+    """
+    from medseg.export.export import verify as run_verify
+
+    with Bars(not no_progress) as bars:
+        done = run_verify(folder, progress=bars)
+    answer(done, as_json, _say_proof)
+
+
+def _say_proof(done: dict[str, Any]) -> None:
+    rows = done["cases"]
+    seen = sum(row["organ_voxels"] for row in rows)
+    say(
+        f"{done['equal_voxels']:.4%} of voxels equal in {len(rows)} volumes ({seen:,} of organs); "
+        f"logits differ by {done['largest_logit_difference']:.1e} at most"
+    )
