@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from medseg.networks.layers.attention.mixing import Mixing
@@ -19,7 +20,8 @@ class GridAttention(nn.Module):
     Args:
         channels: Width C of a token; a multiple of ``num_heads``.
         num_heads: Attention heads M; each has width C / M.
-        pattern: Module that mixes values, (B, N, 3, M, C/M) to (B, N, M, C/M).
+        pattern: Module from queries, keys and values, each (B, N, M, C/M), and the grid to
+            mixed values of that shape.
     """
 
     def __init__(self, channels: int, num_heads: int, pattern: nn.Module) -> None:
@@ -27,6 +29,7 @@ class GridAttention(nn.Module):
         if channels % num_heads:
             raise ValueError(f"channels ({channels}) must be a multiple of num_heads ({num_heads})")
         self.num_heads = num_heads
+        self.scale = (channels // num_heads) ** -0.5
         self.qkv = nn.Linear(channels, 3 * channels)
         self.pattern = pattern
         self.proj = nn.Linear(channels, channels)
@@ -54,10 +57,24 @@ class GridAttention(nn.Module):
         """
         if tokens.shape[1] != math.prod(grid):
             raise ValueError(f"a grid of {tuple(grid)} was given for {tokens.shape[1]} tokens")
-        heads = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, M, C/M)
-        mixed = self.pattern(heads, tuple(grid))  # (B, N, M, C/M)
+        q, k, v = self._heads(tokens)
+        mixed = self.pattern(q, k, v, tuple(grid))  # (B, N, M, C/M)
         out: torch.Tensor = self.proj(mixed.flatten(2))  # (B, N, C)
         return out
+
+    def _heads(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """Queries (scaled), keys and values, each (B, N, M, C/M).
+
+        Three products cost less than one: no tensor of three times the size is put together,
+        forward or backward. To scale the weights costs less than to scale what they give.
+        """
+        shape = (*tokens.shape[:2], self.num_heads, -1)
+        scales = self.scale, 1.0, 1.0
+        layers = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), scales, strict=True)
+        return [
+            F.linear(tokens, weight * scale, bias * scale).view(shape)
+            for weight, bias, scale in layers
+        ]
 
     def mask_of(self, grid: Grid) -> np.ndarray:
         """Which key (last axis) each query of each head sees, shape (M, N, N), bool.
