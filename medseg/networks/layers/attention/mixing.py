@@ -13,7 +13,8 @@ class Mixing(nn.Module):
 
     Attributes:
         fused: Whether to do it in one fused step, which never holds the weights. Set it to
-            ``False`` to have ``attend`` called.
+            ``False`` to have ``attend`` called. While a bias is learned on a CPU, it is called
+            in any case: PyTorch has no fused step there that gives the bias its gradient.
         attend: Softmax whose output is the attention weights, shape (..., queries, keys).
             Explainers read them through a forward hook here.
     """
@@ -36,10 +37,10 @@ class Mixing(nn.Module):
         """Mix; queries (G, H, Q, D), keys and values (G, H, K, D) to (G, H, Q, D).
 
         Args:
-            q: Queries, scaled already.
+            q: Queries, to be scaled by the root of D.
             k: Keys.
             v: Values.
-            bias: Added to the products, of a shape that broadcasts to (G, H, Q, K).
+            bias: Added to the scaled products, of a shape that broadcasts to (G, H, Q, K).
             mask: True where a query may see a key, of such a shape too. No query may be left
                 without any key.
         """
@@ -50,10 +51,8 @@ class Mixing(nn.Module):
             share = self.drop.p if self.training else 0.0
             added = bias if hidden is None or bias is None else bias + hidden
             added = hidden if bias is None else added
-            return F.scaled_dot_product_attention(
-                q, k, v, attn_mask=added, dropout_p=share, scale=1.0
-            )
-        products = q @ k.transpose(-2, -1)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=share)
+        products = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
         for added in (bias, hidden):
             if added is not None:
                 products += added
