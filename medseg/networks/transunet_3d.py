@@ -98,8 +98,7 @@ class TransUNet3D(nn.Module):
             scales=steps[::-1],
             checkpointing=checkpointing,
         )
-        self.scales = [tuple(np.prod(steps[:n], axis=0, dtype=int)) for n in range(len(steps))]
-        self.scales[0] = (1, 1, 1)
+        self.scales = [tuple(np.prod([(1, 1, 1), *steps[:n]], axis=0)) for n in range(len(steps))]
         count = len(steps) if deep_supervision else 1
         self.heads = nn.ModuleList(nn.Conv3d(widths[n], num_classes, 1) for n in range(count))
         for head in self.heads:
