@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from medseg.errors import UsageError
-from medseg.networks.layers.conv3d import CUP3D, ResidualEncoder3D, Step
+from medseg.networks.layers.channels_last import Pointwise, Step, channels_last
+from medseg.networks.layers.conv3d import CUP3D, ResidualEncoder3D
 from medseg.networks.layers.grid import crop, pad_to_multiple
 from medseg.networks.layers.grid_transformer import GridTransformer
 from medseg.networks.layers.prior import expect_background
@@ -100,7 +101,7 @@ class TransUNet3D(nn.Module):
         )
         self.scales = [tuple(np.prod([(1, 1, 1), *steps[:n]], axis=0)) for n in range(len(steps))]
         count = len(steps) if deep_supervision else 1
-        self.heads = nn.ModuleList(nn.Conv3d(widths[n], num_classes, 1) for n in range(count))
+        self.heads = nn.ModuleList(Pointwise(widths[n], num_classes) for n in range(count))
         for head in self.heads:
             expect_background(head.bias)
 
@@ -122,7 +123,7 @@ class TransUNet3D(nn.Module):
                 f"volume must have shape (B, {self.in_channels}, X, Y, Z), "
                 f"got {tuple(volume.shape)}"
             )
-        features, skips = self.backbone(pad_to_multiple(volume, self.multiple))
+        features, skips = self.backbone(channels_last(pad_to_multiple(volume, self.multiple)))
         levels = self.decoder(self.encoder(features), skips)
         size = volume.shape[2:]
         count = len(self.heads) if self.training else 1

@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from medseg.networks.layers.channels_last import Enlarge, InstanceNorm, Pointwise, Step
 from medseg.networks.layers.checkpointing import run
-from medseg.networks.layers.resnetv2 import ChannelNorm
 
-Step = tuple[int, int, int]
 SLOPE = 0.01  # of the leaky ReLU
 
 
@@ -24,20 +23,19 @@ class ResidualBlock3D(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: Step = (1, 1, 1)) -> None:
         super().__init__()
-        self.conv1 = _conv(in_channels, out_channels, 3, stride)
-        self.norm1 = ChannelNorm(out_channels, out_channels)
-        self.conv2 = _conv(out_channels, out_channels, 3)
-        self.norm2 = ChannelNorm(out_channels, out_channels)
-        self.pool = nn.AvgPool3d(stride) if stride != (1, 1, 1) else None
-        self.shortcut = _conv(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.conv1 = _conv(in_channels, out_channels, stride)
+        self.norm1 = InstanceNorm(out_channels)
+        self.conv2 = _conv(out_channels, out_channels)
+        self.norm2 = InstanceNorm(out_channels)
+        projects = in_channels != out_channels or stride != (1, 1, 1)
+        self.shortcut = Pointwise(in_channels, out_channels, stride=stride) if projects else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shape (B, C, X, Y, Z) to (B, C', X', Y', Z')."""
-        y = F.leaky_relu(self.norm1(self.conv1(x)), SLOPE)
+        y = F.leaky_relu(self.norm1(self.conv1(x)), SLOPE, inplace=True)
         y = self.norm2(self.conv2(y))
-        x = x if self.pool is None else self.pool(x)
         x = x if self.shortcut is None else self.shortcut(x)
-        return F.leaky_relu(x + y, SLOPE)
+        return F.leaky_relu(x + y, SLOPE, inplace=True)
 
 
 class ResidualEncoder3D(nn.Module):
@@ -96,16 +94,16 @@ class UpBlock3D(nn.Module):
         self, in_channels: int, skip_channels: int, *, out_channels: int, scale: Step
     ) -> None:
         super().__init__()
-        self.up = nn.ConvTranspose3d(in_channels, out_channels, scale, stride=scale)
-        self.conv = _conv(out_channels + skip_channels, out_channels, 3)
-        self.norm = ChannelNorm(out_channels, out_channels)
+        self.up = Enlarge(in_channels, out_channels, scale=scale)
+        self.conv = _conv(out_channels + skip_channels, out_channels)
+        self.norm = InstanceNorm(out_channels)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
         """Shape (B, C, X, Y, Z) and skip of the larger size to (B, C', scale X, …)."""
         x = self.up(x)
         if skip is not None:
             x = torch.cat([x, skip], dim=1)
-        return F.leaky_relu(self.norm(self.conv(x)), SLOPE)
+        return F.leaky_relu(self.norm(self.conv(x)), SLOPE, inplace=True)
 
 
 class CUP3D(nn.Module):
@@ -149,7 +147,7 @@ class CUP3D(nn.Module):
         return outputs[::-1]
 
 
-def _conv(in_channels: int, out_channels: int, size: int, stride: Step = (1, 1, 1)) -> nn.Conv3d:
-    conv = nn.Conv3d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+def _conv(in_channels: int, out_channels: int, stride: Step = (1, 1, 1)) -> nn.Conv3d:
+    conv = nn.Conv3d(in_channels, out_channels, 3, stride, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, a=SLOPE, nonlinearity="leaky_relu")
     return conv
