@@ -68,7 +68,7 @@ def fit(
 
 
 def inflate(kernel: torch.Tensor, depth: int, *, standardised: bool = False) -> torch.Tensor:
-    """A kernel for volumes that does, where nothing changes along the depth, what one of images does.
+    """A kernel for volumes that does what one of images does, if nothing changes along the depth.
 
     Args:
         kernel: Shape (C', C, h, w).

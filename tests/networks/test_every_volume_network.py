@@ -138,7 +138,7 @@ def test_steps_along_each_axis_keep_the_slices_of_a_thick_one(make):
     torch.manual_seed(0)
     network = make(strides=THICK, deep_supervision=True)
     features = []
-    network.encoder.register_forward_hook(lambda module, args, output: features.append(output))
+    network.encoder.register_forward_hook(lambda *call: features.append(call[2]))
     sizes = [tuple(logits.shape[2:]) for logits in network.train()(volumes(1, 1, 32, 48, 10))]
     assert features[0].shape[2:] == (4, 6, 5)
     assert sizes == [(32, 48, 10), (16, 24, 10), (8, 12, 5)]
@@ -146,7 +146,7 @@ def test_steps_along_each_axis_keep_the_slices_of_a_thick_one(make):
 
 def test_the_transformer_stands_at_a_sixteenth_after_five_levels():
     network, features = transunet_3d(widths=(4, 4, 4, 8, 8)).eval(), []
-    network.encoder.register_forward_hook(lambda module, args, output: features.append(output))
+    network.encoder.register_forward_hook(lambda *call: features.append(call[2]))
     with torch.inference_mode():
         assert network(volumes(1, 1, 32, 33, 48)).shape == (1, 3, 32, 33, 48)
     assert features[0].shape == (1, 24, 2, 3, 3)
