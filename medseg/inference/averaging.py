@@ -16,9 +16,9 @@ from medseg.errors import UsageError
 
 TTA = {
     "none": ((),),
-    "left_right": ((), (-2,)),
-    "front_back": ((), (-1,)),
-    "flips": ((), (-2,), (-1,), (-2, -1)),
+    "left_right": ((), (2,)),
+    "front_back": ((), (3,)),
+    "flips": ((), (2,), (3,), (2, 3)),
 }
 LEAST = torch.finfo(torch.float32).tiny  # whose logarithm is finite
 Function = Callable[[torch.Tensor], torch.Tensor]

@@ -1,6 +1,7 @@
 """How much memory a volume takes, and what to do when there is less."""
 
 import gc
+import math
 import resource
 import sys
 import weakref
@@ -17,6 +18,9 @@ from medseg.errors import ResourceError
 from medseg.inference.label_map import Run
 from medseg.inference.native import values_of_classes
 from medseg.inference.prepared import PreparedSlices
+from medseg.inference.window_sums import MAPPED_BYTES
+from medseg.inference.windows import AT_ONCE, HANDED_BYTES, Tiling, most_held
+from medseg.loading.geometry import PatchGeometry, SliceGeometry
 from medseg.model import ModelSpec
 from medseg.volumes import Header
 
@@ -92,7 +96,7 @@ def run_within(
 
 def forward_bytes(network: nn.Module, spec: ModelSpec, run: Run) -> tuple[float, float]:
     """Bytes that a forward pass holds at its peak: for each further slice, and in any case."""
-    shape = (spec.geometry.channels, *spec.geometry.image_size)
+    shape = spec.geometry.input_shape
     peaks = []
     for count in (1, 2):
         images = torch.zeros(count, *shape, device=run.device)
@@ -157,16 +161,40 @@ def _added(
     forward: float, run: Run, spec: ModelSpec, images: PreparedSlices, native: Header
 ) -> float:
     """Bytes at the peak, on top of what there is before the first slice."""
-    depth, x, y = images.shape
-    batch, values = run.batch_of(spec), values_of_classes(spec.labels)
-    voxels = native.shape[0] * native.shape[1] * native.shape[2]
-    seen = batch + 2 * spec.geometry.neighbours
-    height, width = spec.geometry.image_size
-    stack = 4 * x * y * (3 * seen + batch * spec.geometry.channels)
-    scores = 4 * len(values) * height * width
-    slab = max(run.slab_bytes, 12 * max(x * y, voxels // max(depth, 1)))
-    busiest = max(forward + scores, (2 * batch + 2) * scores + slab)
-    return float(voxels * values.itemsize + stack + busiest)
+    values, voxels = values_of_classes(spec.labels), math.prod(native.shape)
+    pixels = max(images.shape[1] * images.shape[2], voxels // max(len(images), 1))
+    slab = max(run.slab_bytes, 12 * pixels)
+    if isinstance(spec.geometry, PatchGeometry):
+        busiest = _of_windows(forward, slab, run, len(values), images, spec.geometry)
+    else:
+        busiest = _of_slices(forward, slab, run.batch_of(spec), len(values), images, spec.geometry)
+    return voxels * values.itemsize + busiest
+
+
+def _of_slices(
+    forward: float, slab: int, batch: int, classes: int, images: PreparedSlices,
+    geometry: SliceGeometry,
+) -> float:  # fmt: skip
+    """Slices and their neighbours, and the larger of the network and what follows it."""
+    seen = batch + 2 * geometry.neighbours
+    stack = 4 * math.prod(images.shape[1:]) * (3 * seen + batch * geometry.channels)
+    scores = 4 * classes * math.prod(geometry.image_size)
+    return stack + max(forward + scores, (2 * batch + 2) * scores + slab)
+
+
+def _of_windows(
+    forward: float, slab: int, run: Run, classes: int, images: PreparedSlices,
+    geometry: PatchGeometry,
+) -> float:  # fmt: skip
+    """A layer's planes, the sums, and the larger of the network and what follows it."""
+    tiling = Tiling.of(images.shape, geometry)
+    plane = tiling.plane_bytes(classes)
+    held = most_held(run.device) if run.held_bytes is None else run.held_bytes
+    sums = tiling.sum_bytes(classes)
+    sums = sums if sums <= held else MAPPED_BYTES
+    layer = 4 * math.prod(tiling.plane) * (tiling.patch[0] + 3 * AT_ONCE)
+    handed = max(plane, HANDED_BYTES)
+    return layer + sums + max(forward, 3 * handed + 2 * plane + slab)
 
 
 def _has_bytes(value: Any) -> bool:

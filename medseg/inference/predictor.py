@@ -17,7 +17,9 @@ from medseg.inference.path import check_precision, choose_path
 from medseg.inference.postprocess import postprocess
 from medseg.inference.prepared import PreparedSlices
 from medseg.inference.slices import sample_inputs
-from medseg.model import LoadedModel
+from medseg.inference.windows import sample_windows
+from medseg.loading.geometry import PatchGeometry
+from medseg.model import LoadedModel, ModelSpec
 from medseg.volumes import Header, Volume
 
 
@@ -131,7 +133,7 @@ class Predictor:
 
     def _network_for(self, images: PreparedSlices) -> nn.Module:
         if self._network is None:
-            sample = sample_inputs(images, self.model.spec.geometry, self.device)
+            sample = _sample(images, self.model.spec, self.device)
             paths = [
                 choose_path(one.network, sample, self.settings.precision) for one in self.models
             ]
@@ -183,6 +185,13 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {name!r}: there is no CUDA device here; use cpu or auto")
     return device
+
+
+def _sample(images: PreparedSlices, spec: ModelSpec, device: torch.device) -> torch.Tensor:
+    """A few of the inputs that the network will see."""
+    if isinstance(spec.geometry, PatchGeometry):
+        return sample_windows(images, spec.geometry, device)
+    return sample_inputs(images, spec.geometry, device)
 
 
 def _alike(models: Sequence[LoadedModel]) -> LoadedModel:
