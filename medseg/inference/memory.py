@@ -6,6 +6,7 @@ import resource
 import sys
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,8 +49,8 @@ def with_less(run: Run, function: Callable[[Run], Result]) -> tuple[Result, Run]
         if torch.device(run.device).type == "cuda":
             torch.cuda.empty_cache()
     raise ResourceError(
-        f"out of memory on {run.device}, even with one slice at a time; close other programs, or "
-        "predict on a machine with more"
+        f"out of memory on {run.device}, even with one slice or window at a time; close other "
+        "programs, or predict on a machine with more"
     )
 
 
@@ -65,7 +66,7 @@ def run_within(
     spec: ModelSpec,
     images: PreparedSlices,
     native: Header,
-    network: nn.Module,
+    forward: tuple[float, float],
 ) -> Run:
     """The largest run, up to the given one, that should keep the process below so many GB.
 
@@ -75,35 +76,41 @@ def run_within(
         spec: Of the model.
         images: The prepared volume, in memory.
         native: Its grid.
-        network: In memory and ready to run; it is tried on one and on two slices.
+        forward: What :func:`forward_bytes` says of the network, which is in memory.
 
     Raises:
-        ResourceError: If one slice at a time needs more.
+        ResourceError: If one slice or window at a time needs more.
     """
     held = float(resident_bytes())
     needed = held
-    per_slice, once = forward_bytes(network, spec, run)
+    in_windows = isinstance(spec.geometry, PatchGeometry)
+    if in_windows and run.held_bytes is None:
+        run = replace(run, held_bytes=sys.maxsize)  # what is allowed may be used
     for smaller in run.smaller():
-        forward = once + smaller.batch_of(spec) * per_slice
-        needed = held + MARGIN * _added(forward, smaller, spec, images, native) + ASIDE
+        network = forward[1] + smaller.batch_of(spec) * forward[0]
+        needed = held + MARGIN * _added(network, smaller, spec, images, native) + ASIDE
         if needed <= most_gb * 1e9:
             return smaller
     raise ResourceError(
         f"a volume of {native.shape} needs about {needed / 1e9:.1f} GB with one "
-        f"slice at a time, {most_gb:g} GB were allowed; raise --max-memory"
+        f"{'window' if in_windows else 'slice'} at a time, {most_gb:g} GB were allowed; raise "
+        "--max-memory"
     )
 
 
 def forward_bytes(network: nn.Module, spec: ModelSpec, run: Run) -> tuple[float, float]:
-    """Bytes that a forward pass holds at its peak: for each further slice, and in any case."""
+    """Bytes that a forward pass holds at its peak: for each further slice, and in any case.
+
+    The network is tried on one and on two slices; on one window alone where two would be too many.
+    """
     shape = spec.geometry.input_shape
     peaks = []
-    for count in (1, 2):
+    for count in (1, 2) if run.batch_of(spec) > 1 else (1,):
         images = torch.zeros(count, *shape, device=run.device)
         with torch.inference_mode(), PeakBytes() as peak:
             network(images)
         peaks.append(peak.most)
-    per_slice = max(peaks[1] - peaks[0], 0)
+    per_slice = max(peaks[1] - peaks[0], 0) if len(peaks) > 1 else peaks[0]
     return float(per_slice), float(max(peaks[0] - per_slice, 0))
 
 
