@@ -1,10 +1,10 @@
 """Mean of the probabilities of several networks, or of one network on flipped slices or patches.
 
-A slice is (X, Y) of a volume in RAS orientation, a patch (X, Y, Z): their first axis goes from left
-to right, the next from back to front. Upside down no body is scanned. A mirrored body has its liver on the other side; what the network finds there is
-mirrored back, but organs keep their names, and a network that tells the left kidney from the right
-one by its side takes one for the other. Flips from left to right are for networks that were trained
-with them, or whose organs have no side.
+A slice is (X, Y) of a volume in RAS orientation, a patch (X, Y, Z): the first axis goes from left to
+right, the next from back to front; head and feet are never exchanged. A mirrored body has its liver
+on the other side; what the network finds there is mirrored back, but organs keep their names, and a
+network that tells the left kidney from the right one by its side takes one for the other. Flips
+from left to right are for networks that were trained with them, or whose organs have no side.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ def probabilities_of(
             that were each trained as a mask of its own. One channel always takes the sigmoid.
 
     Returns:
-        float32, shape (B, C, X, Y) or (B, C, X, Y, Z). Of one channel: that of background, then that of the class.
+        float32, of the logits' shape. Of one channel: that of background, then that of the class.
     """
     return _mean_of(networks, images, tta, lambda logits: activated(logits, activation))
 
