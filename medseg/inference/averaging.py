@@ -1,10 +1,10 @@
 """Mean of the probabilities of several networks, or of one network on flipped slices or patches.
 
-A slice is (X, Y) of a volume in RAS orientation, a patch (X, Y, Z): the first axis goes from left to
-right, the next from back to front; head and feet are never exchanged. A mirrored body has its liver
-on the other side; what the network finds there is mirrored back, but organs keep their names, and a
-network that tells the left kidney from the right one by its side takes one for the other. Flips
-from left to right are for networks that were trained with them, or whose organs have no side.
+A slice is (X, Y) of a volume in RAS orientation, a patch (X, Y, Z): the first axis runs from left
+to right, the next from back to front; head and feet are never exchanged. A mirrored body has its
+liver on the other side; what the network finds there is mirrored back, but organs keep their names,
+and a network that tells the left kidney from the right one by its side takes one for the other.
+Flips from left to right are for networks that were trained with them, or whose organs have no side.
 """
 
 from collections.abc import Callable, Sequence
