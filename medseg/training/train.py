@@ -35,7 +35,7 @@ from medseg.training.ema import averaged
 from medseg.training.epoch_end import EpochEnd, deliver
 from medseg.training.handlers import attach_handlers
 from medseg.training.history import History
-from medseg.training.precision import Forward, pick_precision
+from medseg.training.precision import Forward, pick_precision, to_channels_last
 from medseg.training.run import Run
 from medseg.training.schedules import Schedule
 from medseg.training.settings import TrainSettings
@@ -121,7 +121,7 @@ def _prepare(
     device = pick_device(settings.device)
     network.to(device)
     if settings.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(network)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return Run(
@@ -133,10 +133,15 @@ def _prepare(
         history=History(list(validation.labels) if validation else []),
         epoch_length=len(loader),
         device=device,
-        precision=pick_precision(settings.precision, device),
+        precision=pick_precision(settings.precision, device, _axes(network)),
         average=averaged(network, settings.ema_decay) if settings.ema_decay else None,
         provenance=_provenance(loader, validation, optimizer, settings),
     )
+
+
+def _axes(network: nn.Module) -> int:
+    """Axes that the network's convolutions run over, most at once: 3 for volumes, else 2."""
+    return 3 if any(parameter.ndim == 5 for parameter in network.parameters()) else 2
 
 
 def _begin(run: Run) -> None:

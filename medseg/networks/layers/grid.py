@@ -9,9 +9,14 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 Grid = tuple[int, ...]
 
 
-def pad_to_multiple(image: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Add zeros at the end of each axis until all are multiples; (B, C, *spatial) in and out."""
-    missing = [-size % multiple for size in image.shape[2:]]
+def pad_to_multiple(image: torch.Tensor, multiple: int | Sequence[int]) -> torch.Tensor:
+    """Add zeros at the end of each axis until all are multiples; (B, C, *spatial) in and out.
+
+    ``multiple`` may be another number along each axis.
+    """
+    sizes = image.shape[2:]
+    wanted = [multiple] * len(sizes) if isinstance(multiple, int) else multiple
+    missing = [-size % step for size, step in zip(sizes, wanted, strict=True)]
     if not any(missing):
         return image
     return F.pad(image, [pad for size in reversed(missing) for pad in (0, size)])
