@@ -128,6 +128,7 @@ def certify(
         "model": dict(model),
         "versions": _versions(),
         "equal_voxels": equal_share(rows),
+        "organ_voxels": sum(row["organ_voxels"] for row in rows),
         "largest_logit_difference": logits[0],
         "largest_logit": logits[1],
         "cases": list(rows),

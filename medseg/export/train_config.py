@@ -51,6 +51,7 @@ def multi_gpu_config() -> Config:
     """What ``train.json`` becomes under torchrun: on GPUs with NCCL, on CPUs with gloo."""
     cuda = "torch.cuda.is_available()"
     return {
+        "val_count": "$max(int(os.environ['WORLD_SIZE']), len(@data) // 5)",
         "device": f"$torch.device('cuda:' + os.environ['LOCAL_RANK'] if {cuda} else 'cpu')",
         "network": {
             "_target_": "torch.nn.parallel.DistributedDataParallel",

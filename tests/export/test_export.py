@@ -1,0 +1,179 @@
+"""Exports are run again in processes of their own, which is what takes the time here."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from medseg.cli import run
+from medseg.errors import ModelError, UsageError
+from medseg.export.cases import GRIDS, made_up_cases
+from medseg.export.chain import needs_medseg
+from medseg.export.export import export, verify
+from medseg.inference.predictor import Predictor, PredictSettings
+from medseg.loading.geometry import SliceGeometry
+from medseg.model import ModelSpec, read_model, write_model
+from medseg.volumes import read_volume
+from tests.export.models import CT, LABELS, SPECS, UNET, write
+
+ENGINES = ("onnx", "torch-export", "torchscript")
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    export(write(folder, "U-Net"), folder / "unet")
+    return folder / "unet"
+
+
+def test_made_up_volumes_lie_on_the_grids_they_name(tmp_path):
+    for path, (code, shape, spacing) in zip(
+        made_up_cases(SPECS["U-Net"], tmp_path), GRIDS, strict=True
+    ):
+        image = nib.load(path)
+        assert "".join(nib.aff2axcodes(image.affine)) == code
+        assert image.shape == shape
+        np.testing.assert_allclose(image.header.get_zooms(), spacing, rtol=1e-5)
+        assert np.ptp(np.asarray(image.dataobj)) > 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPECS)
+def test_a_bundle_gives_the_label_maps_of_its_model_on_ten_grids(tmp_path, name):
+    certificate = export(write(tmp_path, name), tmp_path / "bundle")
+    assert certificate["equal_voxels"] >= 0.9999
+    assert len(certificate["cases"]) == 10
+    assert certificate["organ_voxels"] > 1000
+    assert read_json(tmp_path / "bundle" / "certificate.json") == certificate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ENGINES)
+@pytest.mark.parametrize("name", SPECS)
+def test_a_network_file_gives_the_label_maps_of_its_model_on_ten_grids(tmp_path, name, format):
+    pytest.importorskip("onnxruntime")
+    certificate = export(write(tmp_path, name), tmp_path / "out", format=format)
+    assert certificate["equal_voxels"] >= 0.9999
+    assert certificate["largest_logit_difference"] <= 1e-3 * certificate["largest_logit"]
+
+
+def test_a_bundle_of_monais_network_names_nothing_of_medseg(bundle):
+    configs = [read_json(path) for path in (bundle / "configs").glob("*.json")]
+    assert len(configs) == 5
+    assert not needs_medseg(configs)
+    required = read_json(bundle / "configs/metadata.json")["required_packages_version"]
+    assert "medseg" not in required
+
+
+def test_verify_runs_an_export_again_and_finds_a_changed_file(bundle, tmp_path):
+    assert verify(bundle)["equal_voxels"] >= 0.9999
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    path = other / "configs" / "inference.json"
+    path.write_text(path.read_text().replace("0.0", "0.5"))
+    with pytest.raises(ModelError, match=r"inference\.json.*another content"):
+        verify(other)
+    (other / "LICENSE").unlink()
+    path.write_text((bundle / "configs" / "inference.json").read_text())
+    with pytest.raises(ModelError, match="LICENSE"):
+        verify(other)
+
+
+def test_an_export_that_differs_from_its_model_does_not_stand(tmp_path, monkeypatch):
+    from medseg.export import bundle as bundles
+
+    model = write(tmp_path, "U-Net")
+    plain = bundles.inference_config
+
+    def wrong(spec, channels):
+        config = plain(spec, channels)
+        config["preprocessing"]["transforms"][2]["a_max"] = 100.0
+        return config
+
+    monkeypatch.setattr(bundles, "inference_config", wrong)
+    with pytest.raises(ModelError, match="99.99%"):
+        export(model, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_export_is_proved_on_given_images_without_keeping_them(tmp_path):
+    pytest.importorskip("onnxruntime")
+    images = made_up_cases(SPECS["U-Net"], tmp_path / "images")[:2]
+    certificate = export(
+        write(tmp_path, "U-Net"), tmp_path / "out", format="onnx", images=images
+    )
+    assert len(certificate["cases"]) == 2
+    assert not (tmp_path / "out" / "proof" / "images").exists()
+
+
+def test_the_script_of_an_export_runs_where_there_is_neither_torch_nor_monai(tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = write(tmp_path, "U-Net")
+    (image,) = made_up_cases(SPECS["U-Net"], tmp_path / "images")[3:4]
+    export(model, tmp_path / "out", format="onnx", images=[image])
+    blocked = (
+        "import sys; sys.modules.update(torch=None, monai=None, medseg=None); "
+        f"sys.argv = ['run.py', {str(image)!r}, '-o', {str(tmp_path / 'found')!r}]; "
+        "import runpy; runpy.run_path('run.py', run_name='__main__')"
+    )
+    subprocess.run([sys.executable, "-c", blocked], cwd=tmp_path / "out", check=True)
+    with Predictor(read_model(model), PredictSettings(precision="float32")) as predictor:
+        wanted = predictor(read_volume(image)).array
+    found = read_volume(tmp_path / "found" / image.name, "label").array
+    assert (found == wanted).mean() > 0.9999
+
+
+def test_the_script_names_an_image_it_cannot_read_and_does_the_others(tmp_path):
+    pytest.importorskip("onnxruntime")
+    good, bad = made_up_cases(SPECS["U-Net"], tmp_path / "images")[:2]
+    export(write(tmp_path, "U-Net"), tmp_path / "out", format="onnx", images=[good])
+    bad.write_bytes(bad.read_bytes()[:500])
+    done = subprocess.run(
+        [sys.executable, "run.py", str(bad), str(good), "-o", str(tmp_path / "found")],
+        cwd=tmp_path / "out", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert bad.name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "found").iterdir()] == [good.name]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (ModelSpec({**UNET, "in_channels": 3}, LABELS, CT, SliceGeometry((32, 32), neighbours=1)),
+         "3 slices as channels"),
+    ],
+)  # fmt: skip
+def test_what_no_chain_can_say_is_refused(tmp_path, spec, said):
+    from medseg.model import build_network
+
+    write_model(tmp_path / "model", spec, build_network(spec.network), {})
+    with pytest.raises(UsageError, match=said):
+        export(tmp_path / "model", tmp_path / "bundle")
+
+
+def test_wrong_requests_end_with_a_line_and_their_exit_code(tmp_path, capsys):
+    model = write(tmp_path, "U-Net")
+    assert run(["export", str(model), "-o", str(tmp_path / "x"), "--format", "keras"]) == 2
+    assert "bundle, onnx" in capsys.readouterr().err
+    assert run(["export", str(tmp_path / "none"), "-o", str(tmp_path / "x")]) == 6
+    assert run(["verify", str(tmp_path)]) == 6
+    (tmp_path / "x").mkdir()
+    assert run(["export", str(model), "-o", str(tmp_path / "x")]) == 2
+    assert "there already" in capsys.readouterr().err
+
+
+def test_weights_of_a_bundle_are_a_plain_state_dict(bundle):
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in weights.values())
