@@ -17,7 +17,7 @@ Format = Annotated[
 def export(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
-    format: Format = "bundle",  # noqa: A002
+    format: Format = "bundle",
     images: Annotated[
         list[Path] | None, typer.Option("-i", "--input", help="NIfTI image to prove it on.")
     ] = None,

@@ -1,8 +1,9 @@
 """A model's way from image to label map, said in MONAI's transforms.
 
 The chain gives the labels that :class:`medseg.inference.predictor.Predictor` gives. What MONAI
-cannot say (percentiles of the nonzero voxels, slices at a fixed zoom, clearing up by organ) is said
-by a transform of :mod:`medseg.inference.bundle_transforms`; a bundle that names one needs medseg to run.
+cannot say (percentiles of the nonzero voxels, slices at a fixed zoom, clearing up by organ) is
+said by a transform of :mod:`medseg.inference.bundle_transforms`; a bundle that names one needs
+medseg to run.
 """
 
 from typing import Any

@@ -40,7 +40,7 @@ def export(
     model: str | Path,
     output: str | Path,
     *,
-    format: str = "bundle",  # noqa: A002 - the option's name
+    format: str = "bundle",
     images: Sequence[str | Path] = (),
     about: Mapping[str, Any] | str | Path | None = None,
     overwrite: bool = False,

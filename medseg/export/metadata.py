@@ -43,7 +43,6 @@ def metadata_of(
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": needed,
-        "optional_packages_version": {},
         "supported_apps": {},
         "name": _class_of(spec.network),
         "task": f"Segmentation of {', '.join(organs)}",

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def write_network(model: LoadedModel, folder: Path, kind: str) -> None:
     try:
         with _quietly():
             _WRITERS[kind](model.network.eval(), sample, folder)
-    except Exception as error:  # noqa: BLE001 - exporters raise what they like
+    except Exception as error:  # exporters raise what they like
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise UsageError(f"export: this network cannot be written as {kind}: {said}") from error
     spec = model.spec
@@ -77,7 +78,7 @@ def _torch_export(network: nn.Module, sample: torch.Tensor, folder: Path) -> Non
 
 def _torchscript(network: nn.Module, sample: torch.Tensor, folder: Path) -> None:
     with torch.no_grad():
-        traced = torch.jit.trace(network, sample)
+        traced = torch.jit.trace(network, sample)  # type: ignore[no-untyped-call]
     with atomic_path(folder / "model.ts") as temporary:
         torch.jit.save(traced, str(temporary))
 
@@ -86,7 +87,7 @@ _WRITERS = {"onnx": _onnx, "torch-export": _torch_export, "torchscript": _torchs
 
 
 @contextlib.contextmanager
-def _quietly():  # type: ignore[no-untyped-def]
+def _quietly() -> Iterator[None]:
     """Keep what exporters say of themselves from the user."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level

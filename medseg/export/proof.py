@@ -188,8 +188,8 @@ def files_of_export(folder: Path) -> list[str]:
 
 def equal_share(rows: Sequence[Mapping[str, Any]]) -> float:
     """Share of equal voxels over all cases."""
-    voxels = sum(row["voxels"] for row in rows)
-    return 1 - sum(row["different_voxels"] for row in rows) / voxels
+    voxels = sum(int(row["voxels"]) for row in rows)
+    return 1 - sum(int(row["different_voxels"]) for row in rows) / voxels
 
 
 def _run(folder: Path, arguments: list[str]) -> None:

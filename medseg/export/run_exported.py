@@ -38,9 +38,9 @@ def load_network(folder: Path) -> Network:
     import torch
 
     if (folder / "model.pt2").is_file():
-        network = torch.export.load(folder / "model.pt2").module()
+        network: Any = torch.export.load(folder / "model.pt2").module()
     else:
-        network = torch.jit.load(folder / "model.ts", map_location="cpu").eval()
+        network = torch.jit.load(str(folder / "model.ts"), map_location="cpu")  # type: ignore[no-untyped-call]
 
     def run(batch: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -86,7 +86,8 @@ def scale(image: np.ndarray, preprocessing: Any) -> np.ndarray:
         low, high = (float(limit) for limit in np.percentile(voxels, preprocessing["percentiles"]))
     if low >= high:
         return np.zeros_like(image)
-    return np.clip((image - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32)
+    raised = (image - np.float32(low)) / np.float32(high - low)
+    return np.asarray(np.clip(raised, 0, 1), dtype=np.float32)
 
 
 def prepared_grid(
@@ -108,14 +109,14 @@ def resample(image: np.ndarray, places: list[np.ndarray], *, outside: str = "edg
         places: Where the new voxels lie, in old voxels.
         outside: ``"edge"`` goes on with the outermost voxels, ``"zeros"`` with zeros.
     """
-    for axis, wanted in enumerate(places, start=image.ndim - len(places)):
+    for axis, asked in enumerate(places, start=image.ndim - len(places)):
         size = image.shape[axis]
-        if len(wanted) == size and np.allclose(wanted, np.arange(size), atol=1e-6, rtol=0):
+        if len(asked) == size and np.allclose(asked, np.arange(size), atol=1e-6, rtol=0):
             continue
+        near = np.rint(asked)
+        wanted = np.where(abs(asked - near) < 1e-6, near, asked)
         if outside == "edge":
             wanted = np.clip(wanted, 0, size - 1)
-        near = np.rint(wanted)
-        wanted = np.where(abs(wanted - near) < 1e-6, near, wanted)
         low = np.floor(wanted).astype(int)
         weight = (wanted - low).astype(np.float32)
         shape = [-1 if a == axis else 1 for a in range(image.ndim)]
@@ -129,7 +130,7 @@ def _taken(image: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
     inside = (index >= 0) & (index < image.shape[axis])
     found = image.take(np.clip(index, 0, image.shape[axis] - 1), axis=axis)
     shape = [-1 if a == axis else 1 for a in range(image.ndim)]
-    return found * inside.reshape(shape)
+    return np.asarray(found * inside.reshape(shape))
 
 
 def run_slices(image: np.ndarray, pipeline: Any, network: Network) -> np.ndarray:
@@ -157,15 +158,14 @@ def run_patches(image: np.ndarray, pipeline: Any, network: Network) -> np.ndarra
     padded = np.pad(image, missing)
     weights = gaussian(size)
     total = np.zeros(padded.shape, dtype=np.float32)
-    logits: np.ndarray | None = None
+    logits = np.zeros((0,))
     for corner in corners(padded.shape, size, overlap):
         box = tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))
         found = network(np.ascontiguousarray(padded[box])[None, None])[0]
-        if logits is None:
+        if not logits.size:
             logits = np.zeros((len(found), *padded.shape), dtype=np.float32)
-        logits[(slice(None), *box)] += found * weights
+        logits[:, box[0], box[1], box[2]] += found * weights
         total[box] += weights
-    assert logits is not None  # there is at least one patch
     x, y, z = image.shape
     return np.asarray((logits / total)[:, :x, :y, :z])
 
@@ -192,7 +192,7 @@ def gaussian(size: list[int]) -> np.ndarray:
 
 def largest(channels: Iterator[np.ndarray]) -> np.ndarray:
     """Class of every voxel: the first of the largest logits; of one channel, whether above 0."""
-    best, classes, count = next(channels), None, 1
+    best, count = next(channels), 1
     classes = np.zeros(best.shape, dtype=np.int32)
     for count, channel in enumerate(channels, start=2):
         better = channel > best

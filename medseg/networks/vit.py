@@ -161,7 +161,8 @@ class ViT(nn.Module):
     def feature_map(self, image: torch.Tensor) -> torch.Tensor:
         """The encoded tokens of the grid at their places, shape (B, C, *grid)."""
         tokens, grid = self._encode(image)
-        return tokens[:, self.extra_tokens :].transpose(1, 2).unflatten(2, grid)
+        places: torch.Tensor = tokens[:, self.extra_tokens :].transpose(1, 2)
+        return places.reshape(*places.shape[:2], *grid)
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """All tokens after the last norm, class and distillation token first; (B, N, C)."""

@@ -109,9 +109,7 @@ def test_an_export_that_differs_from_its_model_does_not_stand(tmp_path, monkeypa
 def test_an_export_is_proved_on_given_images_without_keeping_them(tmp_path):
     pytest.importorskip("onnxruntime")
     images = made_up_cases(SPECS["U-Net"], tmp_path / "images")[:2]
-    certificate = export(
-        write(tmp_path, "U-Net"), tmp_path / "out", format="onnx", images=images
-    )
+    certificate = export(write(tmp_path, "U-Net"), tmp_path / "out", format="onnx", images=images)
     assert len(certificate["cases"]) == 2
     assert not (tmp_path / "out" / "proof" / "images").exists()
 

@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 
 from medseg.export.bundle import write_bundle
 from medseg.export.cases import made_up_cases
+from medseg.files import sha256
 from medseg.inference.predictor import Predictor, PredictSettings
 from medseg.model import read_model
 from medseg.volumes import read_volume, write_label_map
@@ -88,7 +89,10 @@ def test_its_version_is_in_its_changelog(bundle):
 def test_monai_finds_metadata_and_shapes_in_order(bundle, tmp_path):
     schema = tmp_path / "schema.json"
     shutil.copyfile(SCHEMA, schema)
-    verify_metadata(meta_file=str(bundle / "configs/metadata.json"), filepath=str(schema))
+    verify_metadata(
+        meta_file=str(bundle / "configs/metadata.json"), filepath=str(schema),
+        hash_val=sha256(schema), hash_type="sha256",
+    )  # fmt: skip
     verify_net_in_out(
         net_id="network_def",
         meta_file=str(bundle / "configs/metadata.json"),
