@@ -100,7 +100,7 @@ def test_an_export_that_differs_from_its_model_does_not_stand(tmp_path, monkeypa
         return config
 
     monkeypatch.setattr(bundles, "inference_config", wrong)
-    with pytest.raises(ModelError, match="99.99%"):
+    with pytest.raises(ModelError, match=r"99\.99%"):
         export(model, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -102,11 +102,15 @@ def test_monai_finds_metadata_and_shapes_in_order(bundle, tmp_path):
 
 
 @pytest.mark.parametrize(("config", "kind"), [("inference", "infer"), ("train", "train")])
-def test_monai_misses_no_property(bundle, config, kind, monkeypatch):
+def test_monai_misses_no_property(bundle, config, kind, monkeypatch, tmp_path):
     monkeypatch.chdir(bundle)
+    for folder in ("images", "labels"):
+        made_up_cases(SPECS["U-Net"], tmp_path / folder)
     workflow = ConfigWorkflow(
-        config_file=str(bundle / f"configs/{config}.json"), logging_file=False, workflow_type=kind
-    )
+        config_file=str(bundle / f"configs/{config}.json"), logging_file=False, workflow_type=kind,
+        dataset_dir=str(tmp_path), initialize=[],
+    )  # fmt: skip
+    workflow.initialize()
     assert workflow.check_properties() == []
 
 
