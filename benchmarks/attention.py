@@ -100,10 +100,10 @@ def measure(
         for way in WAYS
     }
     peaks, calls = {}, {}
-    for name, layer in layers.items():  # first passes, and how many make a turn of 0.2 s
+    for name, layer in layers.items():  # first passes, and how many make a turn of 1 s
         start = time.perf_counter()
         peaks[name] = peak_bytes(layer, tokens, side)
-        calls[name] = max(1, min(20, int(0.2 / (time.perf_counter() - start))))
+        calls[name] = max(1, min(20, int(1 / (time.perf_counter() - start))))
     best = dict.fromkeys(layers, math.inf)
     for _ in range(turns):
         for name, layer in layers.items():
