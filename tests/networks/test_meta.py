@@ -4,6 +4,7 @@ from monai.networks import nets
 from torch import nn
 
 from medseg.errors import UsageError
+from medseg.networks.hierarchical_3d import HierarchicalViT3D
 from medseg.networks.meta import (
     activation_bytes,
     allowed_sizes,
@@ -13,7 +14,6 @@ from medseg.networks.meta import (
     optimizer_bytes,
     weight_bytes,
 )
-from medseg.networks.hierarchical_3d import HierarchicalViT3D
 from medseg.networks.segmenter import Segmenter
 from medseg.networks.transunet import TransUNet
 from medseg.networks.transunet_3d import TransUNet3D
