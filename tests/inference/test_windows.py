@@ -15,7 +15,7 @@ from medseg.inference.label_map import Run, label_map_of
 from medseg.inference.native import paint_labels, resample_logits, same_grid, turn_to_native
 from medseg.inference.predictor import Predictor, PredictSettings, predict_volume
 from medseg.inference.prepared import PreparedSlices
-from medseg.inference.window_sums import WindowSums
+from medseg.inference.window_sums import MemorySums
 from medseg.inference.windows import (
     Tiling,
     importance,
@@ -131,12 +131,12 @@ def test_what_the_network_sees_is_turned_so_that_z_is_last_and_padded_at_the_end
 def test_sums_are_kept_for_as_many_planes_as_a_window_is_deep(shape, monkeypatch):
     made = []
 
-    class Counted(WindowSums):
-        def __init__(self, planes, classes, size, *, device, in_file):
-            super().__init__(planes, classes, size, device=device, in_file=in_file)
+    class Counted(MemorySums):
+        def __init__(self, shape, device):
+            super().__init__(shape, device)
             made.append(self._kept.numel() * self._kept.element_size())
 
-    monkeypatch.setattr(windows, "WindowSums", Counted)
+    monkeypatch.setattr(windows, "MemorySums", Counted)
     geometry = PatchGeometry((8, 8, 10), 0.5)
     monkeypatch.setattr(windows, "HANDED_BYTES", 4 * 3 * 20 * 30 * 2)  # two planes
     parts = [len(p) for _, p in logits_of_windows(Placed(), np.zeros(shape), geometry)]
@@ -146,9 +146,10 @@ def test_sums_are_kept_for_as_many_planes_as_a_window_is_deep(shape, monkeypatch
     assert Tiling.of(shape, geometry).sum_bytes(3) == made[0]
 
 
-def test_a_file_of_sums_holds_what_memory_holds_and_is_gone_afterwards(tmp_path, monkeypatch):
+@pytest.mark.parametrize("most", [2**28, 5000])  # a row of windows, or a class or two of one
+def test_a_file_of_sums_holds_what_memory_holds_and_is_gone_afterwards(most, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(window_sums, "MAPPED_BYTES", 5000)  # a class or two at once
+    monkeypatch.setattr(window_sums, "ROW_BYTES", most)
     volume = np.random.default_rng(1).normal(size=(21, 13, 17)).astype(np.float32)
     geometry = PatchGeometry((6, 7, 5), 0.3)
     kept = joined(logits_of_windows(Placed(5), volume, geometry))
