@@ -199,7 +199,7 @@ def _of_windows(
     plane = tiling.plane_bytes(classes)
     held = most_held(run.device) if run.held_bytes is None else run.held_bytes
     sums = tiling.sum_bytes(classes)
-    sums = sums if sums <= held else ROW_BYTES
+    sums = sums if sums <= held else min(sums, ROW_BYTES)
     layer = 4 * math.prod(tiling.plane) * (tiling.patch[0] + 3 * AT_ONCE)
     handed = max(plane, HANDED_BYTES)
     adding = (run.batch_of(spec) + 1) * window
