@@ -32,6 +32,10 @@ Format = Annotated[
     str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
 ]
 Seg = Annotated[bool, typer.Option("--dicom-seg", help="A DICOM SEG besides, for DICOM series.")]
+Probabilities = Annotated[
+    bool,
+    typer.Option("--probabilities", help="Those of every class besides, float16 in .npy."),
+]
 Contours = Annotated[
     bool, typer.Option("--rtstruct", help="Contours as RTSTRUCT besides, for DICOM series.")
 ]
@@ -56,6 +60,7 @@ def predict(
     form: Format = "nii.gz",
     seg: Seg = False,
     rtstruct: Contours = False,
+    probabilities: Probabilities = False,
     series: Series = None,
     preview: Preview = False,
     overwrite: Resume = False,
@@ -81,7 +86,7 @@ def predict(
     settings = PredictSettings(
         device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
         suffix=f".{form.lstrip('.').lower()}", tta=tta, max_memory_gb=max_memory,
-        extras=tuple(name for name, wanted in (("seg", seg), ("rtstruct", rtstruct)) if wanted),
+        extras=_chosen(probabilities=probabilities, seg=seg, rtstruct=rtstruct),
     )  # fmt: skip
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)
     with Bars(not no_progress) as bars:
@@ -92,6 +97,11 @@ def predict(
         if preview:
             _draw(output, bars)
     _tell(done, output, as_json)
+
+
+def _chosen(*, probabilities: bool, seg: bool, rtstruct: bool) -> tuple[str, ...]:
+    extras = {"probabilities": probabilities, "seg": seg, "rtstruct": rtstruct}
+    return tuple(name for name, wanted in extras.items() if wanted)
 
 
 def _tell(done: dict[str, Any], output: Path, as_json: bool) -> None:
