@@ -1,4 +1,4 @@
-"""Verbs that predict and show what was predicted: predict, view."""
+"""Verbs that predict and show what was predicted: predict, choose-postprocessing, view."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ import typer
 from medseg.cli.app import AsJson, Cluster, Device, NumParts, PartId, Quiet, Resume, Workers, app
 from medseg.cli.cases import stop_if_failed
 from medseg.cli.evaluation import organ_values
+from medseg.cli.tables import show_choice
 from medseg.terminal import Bars, answer, say
 
 Source = Annotated[
@@ -110,6 +111,30 @@ def _tell(done: dict[str, Any], output: Path, as_json: bool) -> None:
     answer(done, as_json, lambda _: say(_summary(done, output)))
     failed = [case for case in done["cases"] if case["status"] == "failed"]
     stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
+
+
+@app.command("choose-postprocessing")
+def choose_postprocessing(
+    model: Annotated[Path, typer.Option("-m", "--model", help="Run folder, or model folder.")],
+    cases: Annotated[
+        Path | None, typer.Option("-i", "--input", help="Validation cases (JSON); the run's own.")
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 16,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Choose on validation cases which post-processing helps which organ; it goes onto the card.
+
+    Example: `medseg choose-postprocessing -m runs/phantom_transunet`
+    """
+    from medseg.choose_postprocessing import choose_postprocessing as choose
+    from medseg.inference.predict import PredictSettings
+
+    settings = PredictSettings(device=device, batch_size=batch_size)
+    with Bars(not no_progress) as bars:
+        found = choose(model, cases, settings=settings, progress=bars)
+    answer(found, as_json, show_choice)
 
 
 def _draw(output: Path, bars: Bars) -> None:
