@@ -74,32 +74,38 @@ def main(argv: list[str] | None = None) -> None:
 def _measure_overlap(cases: int, shape: tuple[int, int, int], repeats: int) -> None:
     for name, network, precision in (("full", NETWORK, "auto"), ("small", SMALL, "float32")):
         settings = replace(SETTINGS, precision=precision)
+        took: dict[int, list[float]] = {1: [], 2: []}
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            _write(root, 0, shape, network)
-            phantom.write(root / "phantom", counts={"test": 1}, size=shape)
-            image = phantom.cases(root / "phantom", split="test")[0].image
-            (root / "images").mkdir()
-            for number in range(cases):
-                shutil.copy(str(image), root / "images" / f"case_{number}.nii.gz")
-            time.sleep(2.5)  # hashes of files that were written just now are not remembered
-            took: dict[int, list[float]] = {1: [], 2: []}
-            for repeat in range(repeats):
-                for at_once in took:
-                    output = root / f"out{at_once}-{repeat}"
+            _write_phantoms(root, cases, shape, network)
+            for _ in range(repeats):
+                for at_once, seconds in took.items():
+                    start = time.perf_counter()
                     with patch("medseg.inference.predict.images_at_once", return_value=at_once):
-                        start = time.perf_counter()
                         done = predict(
-                            root / "images", output, model=root / "model", settings=settings
+                            root / "images", root / "out", model=root / "model", settings=settings
                         )
-                        took[at_once].append(time.perf_counter() - start)
-        steps = {
-            step: sum(case["timings"][step] for case in done["cases"]) / cases
-            for step in ("read", "network", "write")
-        }
+                    seconds.append(time.perf_counter() - start)
+                    shutil.rmtree(root / "out")
         one, two = min(took[1]), min(took[2])
+        parts = ", ".join(
+            f"{step} {sum(case['timings'][step] for case in done['cases']) / cases:.2f}"
+            for step in ("read", "network", "write")
+        )
         print(f"{name} network, {cases} cases of {shape}: one by one {one:.2f} s, overlapping "
-              f"{two:.2f} s, {one / two:.2f} times; overlapping, a case took (s) {steps}")  # fmt: skip
+              f"{two:.2f} s, {one / two:.2f} times; seconds a case, overlapping: {parts}")  # fmt: skip
+
+
+def _write_phantoms(
+    root: Path, cases: int, shape: tuple[int, int, int], network: dict[str, object]
+) -> None:
+    _write(root, 0, shape, network)
+    phantom.write(root / "phantom", counts={"test": 1}, size=shape)
+    (image,) = (case.image for case in phantom.cases(root / "phantom", split="test"))
+    (root / "images").mkdir()
+    for number in range(cases):
+        shutil.copy(str(image), root / "images" / f"case_{number}.nii.gz")
+    time.sleep(2.5)  # hashes of files that were written just now are not remembered
 
 
 def _measure(
