@@ -93,7 +93,7 @@ def _measure_overlap(cases: int, shape: tuple[int, int, int], repeats: int) -> N
             for step in ("read", "network", "write")
         )
         print(f"{name} network, {cases} cases of {shape}: one by one {one:.2f} s, overlapping "
-              f"{two:.2f} s, {one / two:.2f} times; seconds a case, overlapping: {parts}")  # fmt: skip
+              f"{two:.2f} s, {one / two:.2f} times; seconds a case then: {parts}")  # fmt: skip
 
 
 def _write_phantoms(
