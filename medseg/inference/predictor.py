@@ -17,6 +17,7 @@ from medseg.inference.path import Path as NetworkPath
 from medseg.inference.path import check_precision, choose_path
 from medseg.inference.postprocess import postprocess
 from medseg.inference.prepared import PreparedSlices
+from medseg.inference.probe import sample_within
 from medseg.inference.slices import sample_inputs
 from medseg.inference.windows import sample_windows
 from medseg.loading.geometry import PatchGeometry
@@ -151,9 +152,9 @@ class Predictor:
     def _network_for(self, images: PreparedSlices) -> nn.Module:
         if self._network is None:
             sample = _sample(images, self.spec, self.device)
-            paths = [
-                choose_path(one.network, sample, self.settings.precision) for one in self.models
-            ]
+            networks = [one.network for one in self.models]
+            sample = sample_within(self.settings.max_memory_gb, sample, networks)
+            paths = [choose_path(one, sample, self.settings.precision) for one in networks]
             self.path = paths[0]
             networks = [path.network for path in paths]
             self._network = networks[0]
