@@ -84,7 +84,7 @@ def monai(path: Path, model: LoadedModel) -> Callable[[], Volume]:
     from monai.inferers import SliceInferer
     from monai.transforms import ScaleIntensityRange
 
-    size = model.spec.geometry.image_size
+    size = model.spec.geometry.input_shape[1:]
     inferer = SliceInferer(roi_size=size, spatial_dim=2, sw_batch_size=16, overlap=0.25)
 
     def work() -> Volume:
