@@ -145,8 +145,8 @@ def print_speed(
         mean = "" if label is None else dsc_beside(labels, found[exact], found[original], label)
         print(f"{name:36s} {1000 * median:8.0f} {ratio:6.2f} {same[0]:>10s} {same[1]:>10s} {mean}")
     print(
-        f"ratio: to {original!r}; exact: {exact!r}, the module as it is; zoomed: {original!r}; DSC: "
-        "mean, then what is gained (+) or lost (-) against exact and against zoomed"
+        f"ratio: to {original!r}; exact: {exact!r}, the module as it is; zoomed: {original!r}; "
+        "DSC: mean, then what is gained (+) or lost (-) against exact and against zoomed"
     )
 
 
