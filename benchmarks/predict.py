@@ -145,7 +145,7 @@ def print_speed(
         mean = "" if label is None else dsc_beside(labels, found[exact], found[original], label)
         print(f"{name:36s} {1000 * median:8.0f} {ratio:6.2f} {same[0]:>10s} {same[1]:>10s} {mean}")
     print(f"ratio: to {original!r}; exact: {exact!r}, the module as it is; zoomed: {original!r}; "
-          "DSC: mean, then what is gained (+) or lost (-) against exact and against zoomed")  # fmt: skip
+          "DSC: mean, then gain (+) or loss (-) against exact and zoomed")  # fmt: skip
 
 
 def dsc_beside(found: np.ndarray, exact: np.ndarray, zoomed: np.ndarray, label: np.ndarray) -> str:
