@@ -166,7 +166,7 @@ def by_zoom(model: LoadedModel, volume: Volume) -> Volume:
     prepared = scaled(volume.array, *(model.spec.preprocessing.window or (0.0, 1.0)))
     labels: np.ndarray = np.zeros(volume.array.shape, dtype=np.uint8)
     values = np.array([0, *(model.spec.labels.values() or range(1, 256))], dtype=np.uint8)
-    height, width = model.spec.geometry.image_size
+    _, height, width = model.spec.geometry.input_shape
     with torch.inference_mode():
         for index in range(labels.shape[2]):
             plane = prepared[:, :, index]
