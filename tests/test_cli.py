@@ -21,7 +21,7 @@ from medseg.errors import (
 
 VERBS = (
     "info", "check", "demo", "train", "convert-weights", "predict", "evaluate", "compare",
-    "report", "copy", "store",
+    "report", "copy", "store", "plan",
 )  # fmt: skip
 
 

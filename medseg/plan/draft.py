@@ -1,7 +1,6 @@
 """A config in the making: one data set and network, and the input and batch that still vary."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +30,7 @@ from medseg.plan.source import DataSource
 
 LEAST_BATCH, LARGEST_BATCH = {2: 4, 3: 2}, {2: 16, 3: 8}
 SMALLEST_IMAGE = 96  # smaller slices are enlarged: at 1/16 of less there is little to see
+DRAWS = {"cpu": {2: 400, 3: 40}, "cuda": {2: 2000, 3: 250}}  # from each case, over all epochs
 Content = dict[str, Any]
 
 
@@ -75,9 +75,10 @@ class Draft:
         size = largest_within(self.sizes, lambda s: self.needs(s, batch, sparse).bytes, limit)
         if size is None:
             least = self.sizes[-1]
+            enough = math.ceil(self.needs(least, batch, sparse).bytes / 1e8) / 10
             raise ResourceError(
-                f"{self.network} needs about {self.needs(least, batch, sparse).bytes / 1e9:.1f} GB "
-                f"for the smallest input, {_times(least)} in batches of {batch}; "
+                f"{self.network} needs about {enough:.1f} GB for the smallest input, "
+                f"{_times(least)} in batches of {batch}; "
                 f"{limit / 1e9:.3g} GB were allowed; give more with --memory"
             )
         kind = attention_for(size, self.strides.value)
@@ -109,7 +110,7 @@ class Draft:
         )  # fmt: skip
         return content_of(
             self.source, self.found, self.grid, seen, network, name=self.network,
-            device=self.chosen_device,
+            device=self.chosen_device, draws=DRAWS[self.device][self.dims],
         )  # fmt: skip
 
     def _slice(self) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def pick(device: str) -> str:
     """``"cpu"`` or ``"cuda"``, for ``"auto"`` what there is."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return device.split(":")[0]
+    return device.partition(":")[0]
 
 
 def free_bytes(device: str) -> float:

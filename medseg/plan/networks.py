@@ -85,16 +85,20 @@ def network_section(
             "num_layers": 4,
             "dropout": 0.0,
         }
-    rest = Said(strides.value, "as on the way down")
+    return _unet(strides, Said(widths, size.why), channels, num_classes)
+
+
+def _unet(strides: Said, widths: Said, channels: int, num_classes: int) -> dict[str, Any]:
+    axes = len(strides.value[0])
     return {
         "_target_": "monai.networks.nets.DynUNet",
-        "spatial_dims": len(patch),
+        "spatial_dims": axes,
         "in_channels": channels,
         "out_channels": num_classes,
-        "kernel_size": [[3] * len(patch)] * len(widths),
-        "strides": Said([[1] * len(patch), *strides.value], strides.why),
-        "upsample_kernel_size": rest,
-        "filters": Said(widths, size.why),
+        "kernel_size": [[3] * axes] * len(widths.value),
+        "strides": Said([[1] * axes, *strides.value], strides.why),
+        "upsample_kernel_size": Said(strides.value, "as on the way down"),
+        "filters": widths,
         "res_block": True,
     }
 

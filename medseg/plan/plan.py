@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from medseg.config import load_config
 from medseg.datasets.fingerprint import Fingerprint, fingerprint
@@ -14,14 +14,13 @@ from medseg.plan.draft import Content, Draft
 from medseg.plan.memory import Needs, free_bytes, needs_of, pick
 from medseg.plan.networks import DEFAULT, NETWORKS
 from medseg.plan.said import plain, reasons, to_yaml
-from medseg.plan.shapes import choose_dims, choose_grid
+from medseg.plan.shapes import Grid, choose_dims, choose_grid
 from medseg.plan.source import Organs, open_source
 from medseg.plan.trial import Trial, try_step
 
 QUICK_FLOPS = 2e12  # of a step that is tried without being asked for
 ROUNDS = 4  # of trying a step and shrinking the input
 CLOSER = 0.98  # of the limit, when a trial came out above it
-Dims = Literal["auto", "2", "3"]
 
 
 def plan(  # noqa: PLR0913 - the verb's options
@@ -29,7 +28,7 @@ def plan(  # noqa: PLR0913 - the verb's options
     output: str | Path | None = None,
     *,
     network: str | None = None,
-    dims: Dims = "auto",
+    dims: str = "auto",
     memory: float | None = None,
     labels: Organs = None,
     dataset: str | None = None,
@@ -76,22 +75,16 @@ def plan(  # noqa: PLR0913 - the verb's options
         source.train, source.labels, modality=source.modality, workers=workers, progress=progress
     )
     grid = choose_grid(found)
-    suited, why = choose_dims(grid)
-    wanted = NETWORKS[network] if network else suited if dims == "auto" else int(dims)
-    why = why if wanted == suited else f"asked for; {suited}D would suit: {why}"
+    name, chosen = _network(grid, network, dims)
     kind = pick(device)
     limit = memory * 1e9 if memory else free_bytes(kind)
-    draft = Draft(source, found, grid, network or DEFAULT[wanted], kind, device)
+    draft = Draft(source, found, grid, name, kind, device)
     content, needs, trial = _fitting(draft, limit, check, progress)
     answer = {
         "config": str(target) if target else None,
         "network": draft.network,
-        "dims": {"value": wanted, "why": why},
-        "memory": {
-            "limit_gb": limit / 1e9,
-            "estimate_gb": needs.bytes / 1e9,
-            "measured_gb": trial.bytes / 1e9 if trial else None,
-        },
+        "dims": chosen,
+        "memory": _memory(limit, needs, trial),
         **_time(content, trial),
         "fingerprint": found.to_plain(),
         "reasons": reasons(content),
@@ -100,6 +93,23 @@ def plan(  # noqa: PLR0913 - the verb's options
     if target:
         _write(target, content, answer, found)
     return answer
+
+
+def _network(grid: Grid, network: str | None, dims: str) -> tuple[str, dict[str, Any]]:
+    """The network, and its dimensions with their reason."""
+    suited, why = choose_dims(grid)
+    wanted = NETWORKS[network] if network else suited if dims == "auto" else int(dims)
+    if wanted != suited:
+        why = f"that was asked for; {suited}D would suit: {why}"
+    return network or DEFAULT[wanted], {"value": wanted, "why": why}
+
+
+def _memory(limit: float, needs: Needs, trial: Trial | None) -> dict[str, float | None]:
+    return {
+        "limit_gb": limit / 1e9,
+        "estimate_gb": needs.bytes / 1e9,
+        "measured_gb": trial.bytes / 1e9 if trial else None,
+    }
 
 
 def _fitting(
@@ -143,9 +153,7 @@ def _time(content: Content, trial: Trial | None) -> dict[str, float | None]:
     return {"seconds_per_step": trial.seconds, "hours": trial.seconds * steps / 3600}
 
 
-def _write(
-    target: Path, content: Content, answer: Mapping[str, Any], found: Fingerprint
-) -> None:
+def _write(target: Path, content: Content, answer: Mapping[str, Any], found: Fingerprint) -> None:
     memory, dims = answer["memory"], answer["dims"]
     tried = "" if memory["measured_gb"] is None else (
         f", a real step took {memory['measured_gb']:.2f} GB and {answer['seconds_per_step']:.1f} s"

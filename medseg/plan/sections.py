@@ -7,7 +7,7 @@ from typing import Any
 
 from medseg.datasets.fingerprint import Fingerprint
 from medseg.plan.said import Said
-from medseg.plan.shapes import TIMES_SEEN, Grid, choose_epochs
+from medseg.plan.shapes import Grid, choose_epochs
 from medseg.plan.source import DataSource
 
 ABDOMEN = {
@@ -16,7 +16,6 @@ ABDOMEN = {
 }  # fmt: skip
 ABDOMINAL_HU = (-125, 275)  # TransUNet's window, see docs
 ROUND_HU = 5
-SLICES_SEEN = 400  # slices drawn for each training case
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,10 @@ class Input:
 
 def content_of(
     source: DataSource, found: Fingerprint, grid: Grid, seen: Input, network: Mapping[str, Any],
-    *, name: str, device: str,
+    *, name: str, device: str, draws: int,
 ) -> dict[str, Any]:  # fmt: skip
     """The whole config, values with reasons as :class:`medseg.plan.said.Said`."""
     flat = seen.zoom is not None
-    draws = SLICES_SEEN if flat else TIMES_SEEN
     per_epoch, epochs = choose_epochs(found.num_cases, draws, seen.batch.value)
     size = {"image_size": Said(list(seen.size), seen.why)} if flat else {}
     return {
@@ -60,29 +58,8 @@ def content_of(
         "preprocessing": _preprocessing(source, found, grid, flat),
         "geometry": _geometry(seen),
         "network": network,
-        "loss": {"_target_": "medseg.losses.BCEDiceLoss", "bce_weight": 0.5, "dice_weight": 0.5},
-        "optimizer": {
-            "_target_": "torch.optim.AdamW",
-            "params": "$@network.parameters()",
-            "lr": 1.0e-3,
-            "weight_decay": 1.0e-4,
-        },
-        "schedule": {"_target_": "medseg.training.schedules.Cosine", "warmup": 0.05},
-        "train_loader": {
-            "_target_": "medseg.loading.loaders.train_loader"
-            if flat
-            else "medseg.loading.patches.patch_train_loader",
-            "cases": "@cases::train",
-            "labels": "@labels",
-            "preprocessing": "@preprocessing",
-            "geometry": "@geometry",
-            "batch_size": seen.batch,
-            "batches_per_epoch": per_epoch,
-            "foreground": _foreground(found),
-            "augment": {"flip_axes": _flips(source.labels, found.modality)},
-            "seed": "@seed",
-            "workers": 0,
-        },
+        **_optimising(),
+        "train_loader": _loader(source, found, seen, per_epoch),
         "validation": _validation() if "val" in source.sections else None,
         "settings": {
             "_target_": "medseg.training.settings.TrainSettings",
@@ -94,6 +71,38 @@ def content_of(
             "seed": "@seed",
             "device": device,
         },
+    }
+
+
+def _optimising() -> dict[str, Any]:
+    return {
+        "loss": {"_target_": "medseg.losses.BCEDiceLoss", "bce_weight": 0.5, "dice_weight": 0.5},
+        "optimizer": {
+            "_target_": "torch.optim.AdamW",
+            "params": "$@network.parameters()",
+            "lr": 1.0e-3,
+            "weight_decay": 1.0e-4,
+        },
+        "schedule": {"_target_": "medseg.training.schedules.Cosine", "warmup": 0.05},
+    }
+
+
+def _loader(
+    source: DataSource, found: Fingerprint, seen: Input, per_epoch: Said
+) -> Mapping[str, Any]:
+    loader = "patches.patch_train_loader" if seen.zoom is None else "loaders.train_loader"
+    return {
+        "_target_": f"medseg.loading.{loader}",
+        "cases": "@cases::train",
+        "labels": "@labels",
+        "preprocessing": "@preprocessing",
+        "geometry": "@geometry",
+        "batch_size": seen.batch,
+        "batches_per_epoch": per_epoch,
+        "foreground": _foreground(found),
+        "augment": {"flip_axes": _flips(source.labels, found.modality)},
+        "seed": "@seed",
+        "workers": 0,
     }
 
 
@@ -115,7 +124,8 @@ def _intensities(found: Fingerprint, organs: Sequence[str]) -> dict[str, Said]:
     if found.modality != "CT":
         why = "of each volume, since the scale of the intensities is its own"
         return {"percentiles": Said([0.5, 99.5], why)}
-    if organs and all(_words(organ) & ABDOMEN for organ in organs) or not found.intensities:
+    abdominal = organs and all(_words(organ) & ABDOMEN for organ in organs)
+    if abdominal or not found.intensities:
         return {"window": Said(list(ABDOMINAL_HU), "HU, the usual window for abdominal organs")}
     low, high = found.intensities["0.5"], found.intensities["99.5"]
     window = [int(low // ROUND_HU) * ROUND_HU, -int(-high // ROUND_HU) * ROUND_HU]

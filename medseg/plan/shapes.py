@@ -20,7 +20,6 @@ THICK_PERCENTILE = 10
 DEEPEST = 4  # voxels that must be left of an axis after a step
 FEW_SLICES, FLATTEST = 16, 8.0  # fewer slices, or so many times thicker than pixels: 2D
 LEAST_CELLS = 2  # places along each axis at the coarsest level of the smallest patch
-TIMES_SEEN = 100  # patches drawn for each training case
 LARGEST_SHARE = 0.05  # of the data set's voxels in a batch
 Strides = list[list[int]]
 
@@ -48,7 +47,7 @@ def choose_grid(found: Fingerprint) -> Grid:
     thick = thickest if target[thickest] >= THICK * target.min() else None
     why = f"mm, median spacing of {_cases(found.num_cases)}"
     if np.allclose(spacings, spacings[0], rtol=1e-3):
-        why = f"mm, the spacing of all {_cases(found.num_cases)}"
+        why = f"mm, the same in {_cases(found.num_cases)}"
     elif thick is not None:
         low = np.percentile(spacings[:, thick], THICK_PERCENTILE)
         target[thick] = max(low, np.delete(target, thick).max())

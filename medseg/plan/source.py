@@ -1,6 +1,6 @@
 """A data set's folder as ``medseg plan`` sees it: its training cases, organs and config section."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,10 @@ def open_source(root: str | Path, labels: Organs = None, dataset: str | None = N
 def _survey(path: Path, layout: str, labels: Mapping[str, int] | None) -> Survey:
     if layout == "folder":
         return folder.survey(path, labels=labels)
-    return {"decathlon": decathlon, "acdc": acdc, "synapse": synapse}[layout].survey(path)
+    readers: dict[str, Callable[[Path], Survey]] = {
+        "decathlon": decathlon.survey, "acdc": acdc.survey, "synapse": synapse.survey,
+    }  # fmt: skip
+    return readers[layout](path)
 
 
 def _file_labels(path: Path, layout: str, labels: Organs) -> dict[str, int] | None:
@@ -103,9 +106,10 @@ def _divided(
     found: Survey, layout: str, every: Sequence[Case]
 ) -> tuple[Sequence[Case], dict[str, Any]]:
     """The training cases, and how the config finds the cases of each split."""
-    call = {"_target_": f"medseg.datasets.{layout}.cases", "root": "@data"}
+    names: tuple[str, ...] = ("train", "val", "test")
+    call: dict[str, Any] = {"_target_": f"medseg.datasets.{layout}.cases", "root": "@data"}
     if layout == "synapse":  # the published split holds out cases for validation on request
-        names, train = ("train", "val", "test"), synapse.cases(found.root, split="train")
+        train: Sequence[Case] = synapse.cases(found.root, split="train")
     elif "all" not in found.splits:
         names = tuple(name for name in ("train", "val", "test") if found.splits.get(name))
         train = found.cases("train")
@@ -114,7 +118,6 @@ def _divided(
         if folds < 3:
             wanted = "3 patients or more, or splits.json with train and val"
             raise InputError(found.root, wanted, f"{folds}")
-        names = ("train", "val", "test")
         train = fold_splits(every, num_folds=folds)["train"]
         if folds < FOLDS:
             call = {**call, "num_folds": folds}
@@ -131,5 +134,3 @@ def _modality(path: Path, layout: str) -> str:
     content = read_json(path / "dataset.json")
     named = content.get("modality") or content.get("channel_names") or {}
     return str(named.get("0", "")) if isinstance(named, Mapping) else ""
-
-

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.errors import MedsegError, ResourceError
+from medseg.errors import MedsegError
 
 STEPS = 2  # the first makes the optimizer's state, the second is timed
 STATUS = Path("/proc/self/status")
