@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import UsageError
+from medseg.loading.geometry import PatchGeometry
 from medseg.model import ModelSpec
 
 
@@ -33,7 +34,7 @@ def check_targets(content: Any, path: str | Path, where: str = "") -> None:
 
 
 def check_channels(spec: ModelSpec) -> None:
-    """Hold the network's channels against the organs and the neighbouring slices.
+    """Hold the network's channels and axes against the organs and what it is shown.
 
     Raises:
         UsageError: If they do not fit.
@@ -49,9 +50,20 @@ def check_channels(spec: ModelSpec) -> None:
         if key in spec.network and spec.network[key] not in allowed:
             raise UsageError(
                 f"network::{key}: expected {' or '.join(map(str, sorted(allowed)))} for the organs "
-                f"{', '.join(spec.labels)} and {spec.geometry.channels} slices as channels, "
-                f"got {spec.network[key]}"
+                f"{', '.join(spec.labels)} and {_input_of(spec)}, got {spec.network[key]}"
             )
+    axes = spec.network.get("spatial_dims", len(spec.geometry.input_shape) - 1)
+    if axes != len(spec.geometry.input_shape) - 1:
+        raise UsageError(
+            f"network::spatial_dims: expected {len(spec.geometry.input_shape) - 1} for "
+            f"{_input_of(spec)}, got {axes}"
+        )
+
+
+def _input_of(spec: ModelSpec) -> str:
+    if isinstance(spec.geometry, PatchGeometry):
+        return "patches of " + " x ".join(map(str, spec.geometry.patch_size))
+    return f"{spec.geometry.channels} slices as channels"
 
 
 def _check_binding(content: Mapping[str, Any], path: str | Path, where: str) -> None:

@@ -161,8 +161,11 @@ def model_spec(config: ConfigParser) -> ModelSpec:
 def _inference(config: ConfigParser) -> dict[str, Any]:
     """What the loss says of the network's output: masks of their own, or classes."""
     loss = config.get("loss")
-    target = str(loss.get("_target_", "")) if isinstance(loss, dict) else ""
-    return {"activation": "sigmoid"} if target.endswith(".BCEDiceLoss") else {}
+    while isinstance(loss, dict):
+        if str(loss.get("_target_", "")).endswith(".BCEDiceLoss"):
+            return {"activation": "sigmoid"}
+        loss = loss.get("loss")  # of deep supervision, the loss of one size
+    return {}
 
 
 def train(

@@ -28,6 +28,9 @@ Flips = Annotated[
 MaxMemory = Annotated[
     float | None, typer.Option(help="GB this process may take; batches shrink for it.")
 ]
+Overlap = Annotated[
+    float | None, typer.Option(help="Share that patches of a 3D model overlap; else its own.")
+]
 Format = Annotated[
     str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
 ]
@@ -53,6 +56,7 @@ def predict(
     precision: Precision = "auto",
     tta: Flips = "none",
     max_memory: MaxMemory = None,
+    overlap: Overlap = None,
     form: Format = "nii.gz",
     seg: Seg = False,
     rtstruct: Contours = False,
@@ -81,6 +85,7 @@ def predict(
     settings = PredictSettings(
         device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
         suffix=f".{form.lstrip('.').lower()}", tta=tta, max_memory_gb=max_memory,
+        overlap=overlap,
         extras=tuple(name for name, wanted in (("seg", seg), ("rtstruct", rtstruct)) if wanted),
     )  # fmt: skip
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)

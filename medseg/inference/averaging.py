@@ -1,10 +1,10 @@
-"""Mean of the probabilities of several networks, or of one network on flipped slices.
+"""Mean of the probabilities of several networks, or of one network on flipped slices or patches.
 
-A slice is (X, Y) of a volume in RAS orientation: axis -2 goes from left to right, axis -1 from
-back to front. A mirrored body has its liver on the other side; what the network finds there is
-mirrored back, but organs keep their names, and a network that tells the left kidney from the right
-one by its side takes one for the other. Flips from left to right are for networks that were trained
-with them, or whose organs have no side.
+A slice is (X, Y) of a volume in RAS orientation, a patch (X, Y, Z): the first axis runs from left
+to right, the next from back to front; head and feet are never exchanged. A mirrored body has its
+liver on the other side; what the network finds there is mirrored back, but organs keep their names,
+and a network that tells the left kidney from the right one by its side takes one for the other.
+Flips from left to right are for networks that were trained with them, or whose organs have no side.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from torch import nn
 
 from medseg.errors import UsageError
 
-TTA = {
+TTA = {  # axes of (B, C, X, Y) or (B, C, X, Y, Z)
     "none": ((),),
-    "left_right": ((), (-2,)),
-    "front_back": ((), (-1,)),
-    "flips": ((), (-2,), (-1,), (-2, -1)),
+    "left_right": ((), (2,)),
+    "front_back": ((), (3,)),
+    "flips": ((), (2,), (3,), (2, 3)),
 }
 LEAST = torch.finfo(torch.float32).tiny  # whose logarithm is finite
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -35,14 +35,14 @@ def probabilities_of(
     """Mean probability of every class over all networks and flips.
 
     Args:
-        networks: Each gives logits (B, C, H, W).
-        images: Shape (B, channels, H, W).
-        tta: A key of ``TTA``: which flips the slices are also seen under, and turned back.
+        networks: Each gives logits (B, C, X, Y) or (B, C, X, Y, Z).
+        images: Shape (B, channels, X, Y) or (B, channels, X, Y, Z).
+        tta: A key of ``TTA``: which flips the images are also seen under, and turned back.
         activation: ``"softmax"`` for classes that exclude each other, ``"sigmoid"`` for classes
             that were each trained as a mask of its own. One channel always takes the sigmoid.
 
     Returns:
-        float32, shape (B, C, H, W). Of one channel: that of background, then that of the class.
+        float32, of the logits' shape. Of one channel: that of background, then that of the class.
     """
     return _mean_of(networks, images, tta, lambda logits: activated(logits, activation))
 
@@ -90,7 +90,7 @@ class Averaged(nn.Module):
         self.activation = activation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C, H, W), float32, of images of shape (B, channels, H, W)."""
+        """Logits (B, C, ...), float32, of images of shape (B, channels, ...)."""
         masks = False
 
         def function(logits: torch.Tensor) -> torch.Tensor:

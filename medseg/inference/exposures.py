@@ -56,7 +56,7 @@ def score_exposure(
 
     with torch.inference_mode():
         scores = sliding_window_inference(
-            inputs, model.spec.geometry.image_size, batch_size, forward,
+            inputs, model.spec.geometry.input_shape[1:], batch_size, forward,
             overlap=OVERLAP, mode="gaussian", cval=empty,
         )  # fmt: skip
     return np.asarray(scores[0, 0].cpu().numpy(), dtype=np.float32)
@@ -100,10 +100,11 @@ def limits_of(model: LoadedModel) -> tuple[float, float]:
         ModelError: If the model is not for exposures.
     """
     spec = model.spec
-    if spec.preprocessing.sky is None or len(spec.labels) != 1 or spec.geometry.channels != 1:
+    one = len(spec.labels) == 1 and len(spec.geometry.input_shape) == 3
+    if spec.preprocessing.sky is None or not one or spec.geometry.channels != 1:
         raise ModelError(
-            "expected a model for exposures (preprocessing with sky, one label, one channel), got "
-            f"one with {spec.preprocessing}, {len(spec.labels)} labels and "
-            f"{spec.geometry.channels} channels"
+            "expected a model for exposures (preprocessing with sky, one label, slices of one "
+            f"channel), got one with {spec.preprocessing}, {len(spec.labels)} labels and inputs of "
+            f"shape {spec.geometry.input_shape}"
         )
     return spec.preprocessing.sky

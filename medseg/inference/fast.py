@@ -40,7 +40,7 @@ class Prepared(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits, float32, of images of shape (B, C, H, W) or (B, C, D, H, W)."""
         images = images if self.autocast else images.to(self.dtype)
-        if images.ndim == 4:
+        if images.ndim == 4 or (images.ndim == 5 and _turns_3d(self.dtype, self.autocast)):
             images = _channels_last(images)
         with torch.autocast(images.device.type, dtype=self.dtype, enabled=self.autocast):
             logits: torch.Tensor = self.network(images)
@@ -53,7 +53,8 @@ def prepare(
     """Copy a network for inference on the device it is on; ``network`` itself stays as it is.
 
     Standardised weights are computed once, a batch norm goes into the convolution before it, and
-    2D weights and images are laid out with channels last. On a CPU linear layers and group norms
+    2D weights and images are laid out with channels last; in half precision 3D ones as well, which
+    gain nothing in float32. On a CPU linear layers and group norms
     give way to those of :mod:`medseg.inference.fast_layers`. Whatever has none of these patterns
     is copied as it is, as are layers with hooks or parametrisations.
 
@@ -66,7 +67,7 @@ def prepare(
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     _standardise(fast)
     _fold_batch_norms(fast)
-    _lay_out(fast, torch.float32 if autocast else dtype)
+    _lay_out(fast, torch.float32 if autocast else dtype, in_3d=_turns_3d(dtype, autocast))
     on_cpu = next(network.parameters(), torch.empty(0)).device.type == "cpu"
     if on_cpu and not autocast:
         _replace_for_cpu(fast)
@@ -75,10 +76,12 @@ def prepare(
 
 def _channels_last(images: torch.Tensor) -> torch.Tensor:
     """Lay images out with channels last; of one channel, too, the strides must say so."""
-    images = images.contiguous(memory_format=torch.channels_last)
-    _, channels, height, width = images.shape
-    strides = (channels * height * width, 1, channels * width, channels)
-    return images.as_strided(images.shape, strides)
+    form = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
+    return torch.empty_like(images, memory_format=form).copy_(images)
+
+
+def _turns_3d(dtype: torch.dtype, autocast: bool) -> bool:
+    return dtype != torch.float32 and not autocast
 
 
 def _standardise(network: nn.Module) -> None:
@@ -125,15 +128,16 @@ def _fits(conv: Any, norm: Any) -> bool:
     return known and not grouped and norm.track_running_stats
 
 
-def _lay_out(network: nn.Module, dtype: torch.dtype) -> None:
+def _lay_out(network: nn.Module, dtype: torch.dtype, *, in_3d: bool) -> None:
     """Weights to ``dtype``, save those of norms, which are few; 2D ones with channels last."""
+    forms = {4: torch.channels_last} | ({5: torch.channels_last_3d} if in_3d else {})
     for module in network.modules():
         kept = isinstance(module, NORMS)
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if tensor.is_floating_point() and not kept:
                 tensor.data = tensor.data.to(dtype)
-            if tensor.ndim == 4:
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+            if tensor.ndim in forms:
+                tensor.data = tensor.data.contiguous(memory_format=forms[tensor.ndim])
 
 
 def _replace_for_cpu(network: nn.Module) -> None:

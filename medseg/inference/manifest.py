@@ -154,7 +154,11 @@ def _about(job: Job) -> dict[str, Any]:
         "labels": cards[0]["labels"],
         "model": models[0],
         **({"ensemble": models} if len(models) > 1 else {}),
-        "settings": {"format": settings.suffix, "precision": settings.precision},
+        "settings": {
+            "format": settings.suffix,
+            "precision": settings.precision,
+            **({} if settings.overlap is None else {"overlap": settings.overlap}),
+        },
     }
 
 

@@ -1,10 +1,12 @@
 """How much memory a volume takes, and what to do when there is less."""
 
 import gc
+import math
 import resource
 import sys
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +19,9 @@ from medseg.errors import ResourceError
 from medseg.inference.label_map import Run
 from medseg.inference.native import values_of_classes
 from medseg.inference.prepared import PreparedSlices
+from medseg.inference.window_sums import MAPPED_BYTES
+from medseg.inference.windows import AT_ONCE, HANDED_BYTES, Tiling, most_held
+from medseg.loading.geometry import PatchGeometry, SliceGeometry
 from medseg.model import ModelSpec
 from medseg.volumes import Header
 
@@ -44,8 +49,8 @@ def with_less(run: Run, function: Callable[[Run], Result]) -> tuple[Result, Run]
         if torch.device(run.device).type == "cuda":
             torch.cuda.empty_cache()
     raise ResourceError(
-        f"out of memory on {run.device}, even with one slice at a time; close other programs, or "
-        "predict on a machine with more"
+        f"out of memory on {run.device}, even with one slice or window at a time; close other "
+        "programs, or predict on a machine with more"
     )
 
 
@@ -61,7 +66,7 @@ def run_within(
     spec: ModelSpec,
     images: PreparedSlices,
     native: Header,
-    network: nn.Module,
+    forward: tuple[float, float],
 ) -> Run:
     """The largest run, up to the given one, that should keep the process below so many GB.
 
@@ -71,35 +76,41 @@ def run_within(
         spec: Of the model.
         images: The prepared volume, in memory.
         native: Its grid.
-        network: In memory and ready to run; it is tried on one and on two slices.
+        forward: What :func:`forward_bytes` says of the network, which is in memory.
 
     Raises:
-        ResourceError: If one slice at a time needs more.
+        ResourceError: If one slice or window at a time needs more.
     """
     held = float(resident_bytes())
     needed = held
-    per_slice, once = forward_bytes(network, spec, run)
+    in_windows = isinstance(spec.geometry, PatchGeometry)
+    if in_windows and run.held_bytes is None:
+        run = replace(run, held_bytes=sys.maxsize)  # what is allowed may be used
     for smaller in run.smaller():
-        forward = once + smaller.batch_of(spec) * per_slice
-        needed = held + MARGIN * _added(forward, smaller, spec, images, native) + ASIDE
+        network = forward[1] + smaller.batch_of(spec) * forward[0]
+        needed = held + MARGIN * _added(network, smaller, spec, images, native) + ASIDE
         if needed <= most_gb * 1e9:
             return smaller
     raise ResourceError(
         f"a volume of {native.shape} needs about {needed / 1e9:.1f} GB with one "
-        f"slice at a time, {most_gb:g} GB were allowed; raise --max-memory"
+        f"{'window' if in_windows else 'slice'} at a time, {most_gb:g} GB were allowed; raise "
+        "--max-memory"
     )
 
 
 def forward_bytes(network: nn.Module, spec: ModelSpec, run: Run) -> tuple[float, float]:
-    """Bytes that a forward pass holds at its peak: for each further slice, and in any case."""
-    shape = (spec.geometry.channels, *spec.geometry.image_size)
+    """Bytes that a forward pass holds at its peak: for each further slice, and in any case.
+
+    The network is tried on one and on two slices; on one window alone where two would be too many.
+    """
+    shape = spec.geometry.input_shape
     peaks = []
-    for count in (1, 2):
+    for count in (1, 2) if run.batch_of(spec) > 1 else (1,):
         images = torch.zeros(count, *shape, device=run.device)
         with torch.inference_mode(), PeakBytes() as peak:
             network(images)
         peaks.append(peak.most)
-    per_slice = max(peaks[1] - peaks[0], 0)
+    per_slice = max(peaks[1] - peaks[0], 0) if len(peaks) > 1 else peaks[0]
     return float(per_slice), float(max(peaks[0] - per_slice, 0))
 
 
@@ -157,16 +168,40 @@ def _added(
     forward: float, run: Run, spec: ModelSpec, images: PreparedSlices, native: Header
 ) -> float:
     """Bytes at the peak, on top of what there is before the first slice."""
-    depth, x, y = images.shape
-    batch, values = run.batch_of(spec), values_of_classes(spec.labels)
-    voxels = native.shape[0] * native.shape[1] * native.shape[2]
-    seen = batch + 2 * spec.geometry.neighbours
-    height, width = spec.geometry.image_size
-    stack = 4 * x * y * (3 * seen + batch * spec.geometry.channels)
-    scores = 4 * len(values) * height * width
-    slab = max(run.slab_bytes, 12 * max(x * y, voxels // max(depth, 1)))
-    busiest = max(forward + scores, (2 * batch + 2) * scores + slab)
-    return float(voxels * values.itemsize + stack + busiest)
+    values, voxels = values_of_classes(spec.labels), math.prod(native.shape)
+    pixels = max(images.shape[1] * images.shape[2], voxels // max(len(images), 1))
+    slab = max(run.slab_bytes, 12 * pixels)
+    if isinstance(spec.geometry, PatchGeometry):
+        busiest = _of_windows(forward, slab, run, len(values), images, spec.geometry)
+    else:
+        busiest = _of_slices(forward, slab, run.batch_of(spec), len(values), images, spec.geometry)
+    return voxels * values.itemsize + busiest
+
+
+def _of_slices(
+    forward: float, slab: int, batch: int, classes: int, images: PreparedSlices,
+    geometry: SliceGeometry,
+) -> float:  # fmt: skip
+    """Slices and their neighbours, and the larger of the network and what follows it."""
+    seen = batch + 2 * geometry.neighbours
+    stack = 4 * math.prod(images.shape[1:]) * (3 * seen + batch * geometry.channels)
+    scores = 4 * classes * math.prod(geometry.image_size)
+    return stack + max(forward + scores, (2 * batch + 2) * scores + slab)
+
+
+def _of_windows(
+    forward: float, slab: int, run: Run, classes: int, images: PreparedSlices,
+    geometry: PatchGeometry,
+) -> float:  # fmt: skip
+    """A layer's planes, the sums, and the larger of the network and what follows it."""
+    tiling = Tiling.of(images.shape, geometry)
+    plane = tiling.plane_bytes(classes)
+    held = most_held(run.device) if run.held_bytes is None else run.held_bytes
+    sums = tiling.sum_bytes(classes)
+    sums = sums if sums <= held else MAPPED_BYTES
+    layer = 4 * math.prod(tiling.plane) * (tiling.patch[0] + 3 * AT_ONCE)
+    handed = max(plane, HANDED_BYTES)
+    return layer + sums + max(forward, 3 * handed + 2 * plane + slab)
 
 
 def _has_bytes(value: Any) -> bool:

@@ -39,7 +39,7 @@ class Path:
 
 
 def choose_path(network: nn.Module, sample: torch.Tensor, precision: str = "auto") -> Path:
-    """Prepare a copy of a network and try it on a few real slices.
+    """Prepare a copy of a network and try it on a few real slices or patches.
 
     ``"auto"`` is a half precision if it is clearly faster here and leaves 99.9 % of the sample's
     labels as they are in float32; else it is ``"float32"``, the prepared copy whose logits are
@@ -47,7 +47,8 @@ def choose_path(network: nn.Module, sample: torch.Tensor, precision: str = "auto
 
     Args:
         network: In ``eval()`` mode; it stays as it is.
-        sample: What the network is fed, float32, shape (B, C, H, W), on the network's device.
+        sample: What the network is fed, float32, shape (B, C, H, W) or (B, C, X, Y, Z), on the
+            network's device.
         precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or, on CUDA, ``"float16"``.
 
     Raises:
@@ -79,16 +80,16 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise UsageError(f"precision float16 needs CUDA, the device is {device}; try bfloat16")
 
 
-def bfloat16_pays() -> bool:
-    """Whether a convolution is clearly faster in bfloat16 on this CPU."""
-    return _seconds(torch.float32) > WORTH_IT * _seconds(torch.bfloat16)
+def bfloat16_pays(axes: int = 2) -> bool:
+    """Whether a convolution over so many axes is clearly faster in bfloat16 on this CPU."""
+    return _seconds(torch.float32, axes) > WORTH_IT * _seconds(torch.bfloat16, axes)
 
 
 def _try_half(
     network: nn.Module, sample: torch.Tensor, expected: torch.Tensor
 ) -> tuple[Path | None, str]:
     """The path of the device's half precision, if it is worth it and safe, and what was found."""
-    half = _worthwhile_half(sample.device)
+    half = _worthwhile_half(sample.device, sample.ndim - 2)
     if half is None:
         return None, "half precision is not clearly faster here"
     try:
@@ -98,7 +99,8 @@ def _try_half(
     except RuntimeError as error:
         return None, f"{half} fails: {_brief(error)}"
     share = float(same.double().mean())
-    why = f"{half} gives {share:.3%} of labels as float32 on {len(sample)} slices"
+    kind = "slices" if sample.ndim == 4 else "patches"
+    why = f"{half} gives {share:.3%} of labels as float32 on {len(sample)} {kind}"
     if share < SAME_LABELS:
         return None, f"{why}, wanted {SAME_LABELS:.1%}"
     return Path(copy, half, True, why), why
@@ -131,22 +133,24 @@ def _half_copy(network: nn.Module, sample: torch.Tensor, precision: str) -> Prep
     return prepare(network, dtype=dtype, autocast=True)
 
 
-def _worthwhile_half(device: torch.device) -> str | None:
+def _worthwhile_half(device: torch.device, axes: int) -> str | None:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return "bfloat16" if device.type == "cpu" and bfloat16_pays() else None
+    return "bfloat16" if device.type == "cpu" and bfloat16_pays(axes) else None
 
 
 def _brief(error: Exception) -> str:
     return " ".join(str(error).split())[:80]
 
 
-def _seconds(dtype: torch.dtype) -> float:
-    image, weight = torch.ones(2, 64, 48, 48, dtype=dtype), torch.ones(64, 64, 3, 3, dtype=dtype)
+def _seconds(dtype: torch.dtype, axes: int) -> float:
+    convolve, sides = (F.conv2d, (48, 48)) if axes == 2 else (F.conv3d, (16, 16, 16))
+    image, weight = torch.ones(2, 64, *sides), torch.ones(64, 64, *(3,) * axes)
+    image, weight = image.to(dtype), weight.to(dtype)
     times = []
     with torch.inference_mode():
         for _ in range(4):
             start = time.perf_counter()
-            F.conv2d(image, weight, padding=1)
+            convolve(image, weight, padding=1)
             times.append(time.perf_counter() - start)
     return min(times)

@@ -1,7 +1,7 @@
 """One volume in, its label map on its own grid out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,13 +11,15 @@ from medseg.errors import UsageError
 from medseg.inference.averaging import Averaged, check_averaging
 from medseg.inference.card import InferenceCard
 from medseg.inference.label_map import Run, label_map_of
-from medseg.inference.memory import run_within, with_less
+from medseg.inference.memory import forward_bytes, run_within, with_less
 from medseg.inference.path import Path as NetworkPath
 from medseg.inference.path import check_precision, choose_path
 from medseg.inference.postprocess import postprocess
 from medseg.inference.prepared import PreparedSlices
 from medseg.inference.slices import sample_inputs
-from medseg.model import LoadedModel
+from medseg.inference.windows import sample_windows
+from medseg.loading.geometry import PatchGeometry
+from medseg.model import LoadedModel, ModelSpec
 from medseg.volumes import Header, Volume
 
 
@@ -27,16 +29,18 @@ class PredictSettings:
 
     Attributes:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        batch_size: Slices per forward pass.
+        batch_size: Slices or patches per forward pass, at most; large patches are fewer.
         precision: ``"auto"``, the quickest that is safe; ``"float32"``, ``"bfloat16"`` or, on
             CUDA, ``"float16"``; see :func:`medseg.inference.path.choose_path`.
         suffix: Format of the label maps; those of FITS images are FITS.
         overwrite: Replace label maps that are there already.
-        tta: Flips of the slices whose probabilities are averaged: ``"none"``, ``"left_right"``,
-            ``"front_back"`` or ``"flips"`` for both; see :mod:`medseg.inference.averaging` on
-            organs that have a side.
+        tta: Flips of the slices or patches whose probabilities are averaged: ``"none"``,
+            ``"left_right"``, ``"front_back"`` or ``"flips"`` for both; see
+            :mod:`medseg.inference.averaging` on organs that have a side.
         max_memory_gb: What the process may take, in GB (10^9 bytes); batch and slab become
             smaller for it. ``None`` leaves them as they are.
+        overlap: Of neighbouring patches, at least 0 and below 1; ``None``: as the model's card
+            says.
         extras: What is written beside the label map of a DICOM series: ``"seg"``, a DICOM SEG,
             and ``"rtstruct"``, contours.
     """
@@ -48,6 +52,7 @@ class PredictSettings:
     overwrite: bool = False
     tta: str = "none"
     max_memory_gb: float | None = None
+    overlap: float | None = None
     extras: tuple[str, ...] = ()
 
 
@@ -66,10 +71,12 @@ class Predictor:
         models: All of them.
         path: How the network is run, chosen on slices of the first volume; ``None`` before.
         run: How the last volume was run, or how the first one will be.
+        spec: The model's, with the overlap that was asked for.
 
     Raises:
-        UsageError: If device, precision or flips are unknown or not there, or if several models
-            differ in labels, preprocessing or slices.
+        UsageError: If device, precision or flips are unknown or not there, if an overlap is given
+            that is none or to a model of slices, or if several models differ in labels,
+            preprocessing, slices or patches.
         ModelError: If the card's inference settings make no sense.
     """
 
@@ -84,10 +91,12 @@ class Predictor:
         most = self.settings.max_memory_gb
         if most is not None and not most > 0:
             raise UsageError(f"max_memory_gb must be a number of GB above 0, got {most}")
-        self.inference = InferenceCard.read(self.model.spec)
+        self.spec = _with_overlap(self.model.spec, self.settings.overlap)
+        self.inference = InferenceCard.read(self.spec)
         check_averaging(self.settings.tta, self.inference.activation)
         self.path: NetworkPath | None = None
         self._network: nn.Module | None = None
+        self._forward: tuple[float, float] | None = None
         self._averages = len(self.models) > 1 or self.settings.tta != "none"
         self.run = self._largest = Run(
             batch_size=self.settings.batch_size,
@@ -101,7 +110,7 @@ class Predictor:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._network = self.path = None
+        self._network = self.path = self._forward = None
 
     def __call__(self, volume: Volume, probabilities: Path | None = None) -> Volume:
         """Label map of a volume on its own grid.
@@ -115,14 +124,16 @@ class Predictor:
             ResourceError: If memory ran out, also with one slice at a time.
         """
         native = Header(volume.array.shape, volume.affine, volume.array.dtype)
-        images = PreparedSlices(volume, self.model.spec.preprocessing)
-        spec = self.model.spec
+        images = PreparedSlices(volume, self.spec.preprocessing)
+        spec = self.spec
 
         def attempt(run: Run) -> Volume:
             network = self._network_for(images)
             if self.settings.max_memory_gb is not None:
                 most = self.settings.max_memory_gb
-                run = run_within(most, run, spec, images, native, network)
+                if self._forward is None:
+                    self._forward = forward_bytes(network, spec, self._largest)
+                run = run_within(most, run, spec, images, native, self._forward)
             self.run = run
             return label_map_of(spec, images, native, network, run, probabilities)
 
@@ -131,7 +142,7 @@ class Predictor:
 
     def _network_for(self, images: PreparedSlices) -> nn.Module:
         if self._network is None:
-            sample = sample_inputs(images, self.model.spec.geometry, self.device)
+            sample = _sample(images, self.spec, self.device)
             paths = [
                 choose_path(one.network, sample, self.settings.precision) for one in self.models
             ]
@@ -183,6 +194,21 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {name!r}: there is no CUDA device here; use cpu or auto")
     return device
+
+
+def _with_overlap(spec: ModelSpec, overlap: float | None) -> ModelSpec:
+    if overlap is None:
+        return spec
+    if not isinstance(spec.geometry, PatchGeometry):
+        raise UsageError(f"overlap {overlap:g}: the model sees whole slices, they do not overlap")
+    return replace(spec, geometry=replace(spec.geometry, overlap=overlap))
+
+
+def _sample(images: PreparedSlices, spec: ModelSpec, device: torch.device) -> torch.Tensor:
+    """A few of the inputs that the network will see."""
+    if isinstance(spec.geometry, PatchGeometry):
+        return sample_windows(images, spec.geometry, device)
+    return sample_inputs(images, spec.geometry, device)
 
 
 def _alike(models: Sequence[LoadedModel]) -> LoadedModel:

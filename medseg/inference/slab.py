@@ -12,7 +12,7 @@ import torch
 
 from medseg.inference.grids import Placing, plane_grid, sample
 from medseg.inference.slices import labels_of, sampling_grids
-from medseg.loading.geometry import SliceGeometry
+from medseg.loading.geometry import PatchGeometry, SliceGeometry
 
 Scores = Iterable[tuple[int, torch.Tensor]]
 Onto = Callable[[torch.Tensor], torch.Tensor]
@@ -50,17 +50,22 @@ def native_slabs(
 
 
 def in_plane(
-    geometry: SliceGeometry, slice_shape: tuple[int, int], placing: Placing,
+    geometry: SliceGeometry | PatchGeometry, slice_shape: tuple[int, int], placing: Placing,
     native_shape: tuple[int, int], device: str | torch.device,
 ) -> Onto:  # fmt: skip
-    """What takes scores (n, C, H, W) of the network onto native pixels (n, C, X, Y)."""
-    to_slice = sampling_grids(geometry, slice_shape)[1].to(device)
-    grid = plane_grid(slice_shape, placing, native_shape)
-    to_native = None if grid is None else grid.to(device)
+    """What takes scores (n, C, H, W) of the network onto native pixels (n, C, X, Y).
+
+    Those of patches are on the slices' own pixels already.
+    """
+    steps = [plane_grid(slice_shape, placing, native_shape)]
+    if isinstance(geometry, SliceGeometry):
+        steps.insert(0, sampling_grids(geometry, slice_shape)[1])
+    grids = [grid.to(device) for grid in steps if grid is not None]
 
     def onto(scores: torch.Tensor) -> torch.Tensor:
-        on_slice = sample(scores, to_slice, "border")
-        return on_slice if to_native is None else sample(on_slice, to_native, "border")
+        for grid in grids:
+            scores = sample(scores, grid, "border")
+        return scores
 
     return onto
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import cv2
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medseg.case import Case
 from medseg.errors import UsageError
@@ -110,6 +110,18 @@ def slice_loader(
     else:
         draws = batches_per_epoch * batch_size
         sampler = ClassAwareSampler(stored, draws=draws, foreground=foreground, seed=seed)
+    return loader_of(dataset, sampler, batch_size=batch_size, seed=seed, workers=workers)
+
+
+def loader_of(
+    dataset: Dataset[Item],
+    sampler: Sampler[Any],
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
+) -> DataLoader[Item]:
+    """A loader whose random numbers are its data set's, and whose processes start afresh."""
     return DataLoader(
         dataset,
         batch_size=batch_size,

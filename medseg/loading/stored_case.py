@@ -90,6 +90,21 @@ class StoredCase:
         dtype = np.dtype(np.uint8 if self.num_classes <= 256 else np.uint16)
         return self._read(CLASSES, self.offsets[1], dtype, slice_index)
 
+    def read_box(self, box: tuple[slice, slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+        """Image as stored, uint16, and class indices within a box along (z, x, y).
+
+        Raises:
+            InputError: If the case is no longer in the store.
+        """
+        try:
+            packed, classes = self.packed[box], self.classes
+        except (FileNotFoundError, ValueError) as error:
+            got = "none; was the store pruned meanwhile?"
+            raise InputError(self.folder, "the arrays of a stored case", got) from error
+        if classes is None:
+            raise InputError(self.folder, "a stored case with classes", "one without")
+        return np.asarray(packed), np.asarray(classes[box])
+
     def _read(self, name: str, offset: int, dtype: np.dtype, slice_index: int) -> np.ndarray:
         _, height, width = self.shape
         size = height * width

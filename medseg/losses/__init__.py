@@ -2,5 +2,6 @@
 
 from medseg.losses.bce_dice import BCEDiceLoss
 from medseg.losses.ce_dice import CEDiceLoss
+from medseg.losses.deep_supervision import DeepSupervision
 
-__all__ = ["BCEDiceLoss", "CEDiceLoss"]
+__all__ = ["BCEDiceLoss", "CEDiceLoss", "DeepSupervision"]

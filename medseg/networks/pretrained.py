@@ -148,7 +148,12 @@ def _offer(network: nn.Module, state: Mapping[str, torch.Tensor], file: WeightFi
     places = place(renamed, state)
     _refuse_another_network(file, renamed, places, state)
     tokens = {name.rpartition(".")[2] for name in renamed}
-    source = Source([token for token in EXTRA_TOKENS if token in tokens], file.image_size)
+    patches = [one.ndim - 2 for name, (one, _) in renamed.items() if name.endswith(PATCH_WEIGHT)]
+    source = Source(
+        [token for token in EXTRA_TOKENS if token in tokens],
+        file.image_size,
+        axes=patches[0] if patches else 0,
+    )
     fits = {
         ours: fit(network, ours, renamed[name][0], wanted=state[ours], source=source)
         for name, ours in places.items()

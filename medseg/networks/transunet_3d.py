@@ -2,16 +2,25 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
 from medseg.errors import UsageError
-from medseg.networks.layers.channels_last import Pointwise, Step, channels_last
+from medseg.networks.layers.channels_last import Step
 from medseg.networks.layers.conv3d import CUP3D, ResidualEncoder3D
-from medseg.networks.layers.grid import crop, pad_to_multiple
 from medseg.networks.layers.grid_transformer import GridTransformer
-from medseg.networks.layers.prior import expect_background
+from medseg.networks.layers.resnetv2_3d import ResNetV23D
+from medseg.networks.layers.volume_heads import (
+    Logits,
+    VolumeHeads,
+    grid_at,
+    prepare_volume,
+    steps_of,
+    three,
+    total_step,
+)
+
+ENCODERS = ("plain", "r50")
 
 
 class TransUNet3D(nn.Module):
@@ -29,7 +38,12 @@ class TransUNet3D(nn.Module):
         num_classes: Channels of the logits, background included; 1 for a binary mask.
         attention: ``"dense"``, ``"windowed"``, ``"window_grid"``, ``"axial"``, ``"plane_depth"``
             or ``"block_sparse"``.
-        widths: Channels at each level, full size first; the transformer stands at the last.
+        encoder: ``"plain"``, a residual block at each level; or ``"r50"``, the ResNet-50 of the
+            2D TransUNet, whose weights go in by
+            :func:`medseg.networks.pretrained.load_pretrained`. One channel is then taken for
+            three, and there is no skip at full size.
+        widths: Channels at each level, full size first; the transformer stands at the last. With
+            ``"r50"`` five, of the decoder alone.
         strides: Step from each level to the next, a number or one along each axis; all 2 unless
             given. ``(2, 2, 1)`` keeps the slices of a thick axis.
         hidden_size: Width of a token, a multiple of ``num_heads``.
@@ -59,6 +73,7 @@ class TransUNet3D(nn.Module):
         num_classes: int = 9,
         *,
         attention: str = "dense",
+        encoder: str = "plain",
         widths: Sequence[int] = (32, 64, 128, 256),
         strides: Sequence[int | Sequence[int]] | None = None,
         hidden_size: int = 256,
@@ -72,26 +87,16 @@ class TransUNet3D(nn.Module):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        steps = _steps(strides, len(widths) - 1)
-        self.in_channels, self.deep_supervision = in_channels, deep_supervision
-        self.multiple = tuple(int(n) for n in np.prod(steps, axis=0))
-        sides = (image_size,) * 3 if isinstance(image_size, int) else tuple(image_size)
-        self.backbone = ResidualEncoder3D(
-            in_channels, widths, steps, checkpointing=checkpointing
-        )
+        steps = steps_of(strides, widths)
+        self.in_channels, self.multiple = in_channels, total_step(steps)
+        self.backbone = _backbone(encoder, in_channels, widths, steps, checkpointing)
         self.encoder = GridTransformer(
-            [-(-side // step) for side, step in zip(sides, self.multiple, strict=True)],
+            grid_at(three("image_size", image_size), self.multiple),
             self.backbone.out_channels,
-            hidden_size=hidden_size,
-            mlp_dim=mlp_dim,
-            num_heads=num_heads,
-            num_layers=num_layers,
-            attention=attention,
-            window=window,
-            positions=positions,
-            dropout=dropout,
+            hidden_size=hidden_size, mlp_dim=mlp_dim, num_heads=num_heads, num_layers=num_layers,
+            attention=attention, window=window, positions=positions, dropout=dropout,
             checkpointing=checkpointing,
-        )
+        )  # fmt: skip
         self.decoder = CUP3D(
             hidden_size,
             self.backbone.skip_channels,
@@ -99,13 +104,11 @@ class TransUNet3D(nn.Module):
             scales=steps[::-1],
             checkpointing=checkpointing,
         )
-        self.scales = [tuple(np.prod([(1, 1, 1), *steps[:n]], axis=0)) for n in range(len(steps))]
-        count = len(steps) if deep_supervision else 1
-        self.heads = nn.ModuleList(Pointwise(widths[n], num_classes) for n in range(count))
-        for head in self.heads:
-            expect_background(head.bias)
+        self.head = VolumeHeads(
+            widths[:-1], num_classes, steps=steps, deep_supervision=deep_supervision
+        )
 
-    def forward(self, volume: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+    def forward(self, volume: torch.Tensor) -> Logits:
         """Segment.
 
         Args:
@@ -118,28 +121,24 @@ class TransUNet3D(nn.Module):
         Raises:
             ValueError: If the shape of ``volume`` does not fit.
         """
-        if volume.ndim != 5 or volume.shape[1] != self.in_channels:
-            raise ValueError(
-                f"volume must have shape (B, {self.in_channels}, X, Y, Z), "
-                f"got {tuple(volume.shape)}"
-            )
-        features, skips = self.backbone(channels_last(pad_to_multiple(volume, self.multiple)))
+        features, skips = self.backbone(prepare_volume(volume, self.in_channels, self.multiple))
         levels = self.decoder(self.encoder(features), skips)
-        size = volume.shape[2:]
-        count = len(self.heads) if self.training else 1
-        logits = [
-            crop(head(level), [-(-side // step) for side, step in zip(size, scale, strict=True)])
-            for head, level, scale in zip(self.heads, levels, self.scales, strict=False)
-        ][:count]
-        return logits if self.deep_supervision and self.training else logits[0]
+        logits: Logits = self.head(levels, volume.shape[2:])
+        return logits
 
 
-def _steps(strides: Sequence[int | Sequence[int]] | None, count: int) -> list[Step]:
-    given = [2] * count if strides is None else list(strides)
-    steps = [(step,) * 3 if isinstance(step, int) else tuple(step) for step in given]
-    if len(steps) != count or any(len(step) != 3 or min(step) < 1 for step in steps):
-        raise UsageError(
-            f"strides must be {count} steps, one fewer than widths, each a number or three, "
-            f"got {strides}"
-        )
-    return steps  # type: ignore[return-value]
+def _backbone(
+    encoder: str,
+    in_channels: int,
+    widths: Sequence[int],
+    steps: Sequence[Step],
+    checkpointing: bool,
+) -> ResidualEncoder3D | ResNetV23D:
+    if encoder not in ENCODERS:
+        raise UsageError(f"encoder must be one of {', '.join(ENCODERS)}, got {encoder!r}")
+    if in_channels < 1:
+        raise UsageError(f"in_channels must be 1 or more, got {in_channels}")
+    if encoder == "plain":
+        return ResidualEncoder3D(in_channels, widths, steps, checkpointing=checkpointing)
+    stem = 3 if in_channels == 1 else in_channels
+    return ResNetV23D(stem, strides=steps, checkpointing=checkpointing)

@@ -35,10 +35,12 @@ class Source:
     Attributes:
         extra_tokens: Which of ``EXTRA_TOKENS`` it has; their position embeddings come first.
         image_size: Sides of the images it was trained on, where that is known.
+        axes: 2 for a network of images, 3 for one of volumes; 0 if that is not known.
     """
 
     extra_tokens: Sequence[str] = ()
     image_size: tuple[int, ...] | None = None
+    axes: int = 0
 
 
 def fit(
@@ -50,9 +52,12 @@ def fit(
     tokens dropped or left. The first convolution takes weights of three input channels for one
     (their sum, the same as repeating the image) or several (repeated, and scaled to the same sum).
     A patch convolution of another patch size is left alone; its bias is for the caller to leave.
+    Kernels and positions of images are repeated along the depth for a network of volumes.
     """
     if tensor.shape == wanted.shape:
         return Fit(tensor)
+    if tensor.ndim == 4 and wanted.ndim == 5:
+        return _inflated(network, name, tensor, wanted=wanted, source=source)
     if "pos_embed" in name.split("."):
         return _positions(network, name, tensor, wanted=wanted, source=source)
     if name.endswith(PATCH_WEIGHT) and _another_patch(tensor, wanted):
@@ -60,6 +65,25 @@ def fit(
     if _first_convolution(tensor, wanted):
         return _stem(tensor, wanted)
     return _misfit(tensor, wanted)
+
+
+def inflate(kernel: torch.Tensor, depth: int, *, standardised: bool = False) -> torch.Tensor:
+    """A kernel for volumes that does what one of images does, if nothing changes along the depth.
+
+    Args:
+        kernel: Shape (C', C, h, w).
+        depth: How often it is repeated.
+        standardised: Whether the layer standardises its weights: then they keep their size, since
+            the norm that follows takes away that their sum has grown. Else they are divided.
+
+    Returns:
+        Shape (C', C, h, w, ``depth``).
+
+    Source:
+        Carreira and Zisserman, I3D, arXiv:1705.07750.
+    """
+    repeated = kernel[..., None].expand(*kernel.shape, depth)
+    return repeated if standardised else repeated / depth
 
 
 def differs_by_classes(wanted: Sequence[int], got: Sequence[int], name: str) -> tuple[int, int]:
@@ -78,6 +102,20 @@ def _misfit(tensor: torch.Tensor, wanted: torch.Tensor) -> Fit:
     return Fit(None, f"expected shape {_shape(wanted)}, got {_shape(tensor)}", refused=True)
 
 
+def _inflated(
+    network: nn.Module, name: str, tensor: torch.Tensor, *, wanted: torch.Tensor, source: Source
+) -> Fit:
+    layer, depth = network.get_submodule(name.rpartition(".")[0]), wanted.shape[-1]
+    volume = inflate(tensor, depth, standardised=hasattr(layer, "standardised"))
+    if name.endswith(PATCH_WEIGHT) and _other_features(volume, wanted):
+        return Fit(None, f"patches of {_patch(tensor)} there, of {_patch(wanted)} here")
+    one = fit(network, name, volume, wanted=wanted, source=source)
+    if one.tensor is None or depth == 1:
+        return one
+    notes = [f"repeated {depth} times along the depth", *filter(None, [one.note])]
+    return Fit(one.tensor, ", ".join(notes))
+
+
 def _positions(
     network: nn.Module, name: str, tensor: torch.Tensor, *, wanted: torch.Tensor, source: Source
 ) -> Fit:
@@ -91,16 +129,19 @@ def _positions(
         or tensor.shape[::2] != wanted.shape[::2]
     ):
         return _misfit(tensor, wanted)
-    theirs = _guess_grid(tensor.shape[1] - len(extra), grid, source.image_size)
+    flat = grid[:2] if source.axes == 2 else grid  # the grid of an image is that of each depth
+    theirs = _guess_grid(tensor.shape[1] - len(extra), flat, source.image_size)
     if theirs is None:  # some give class tokens no position
-        extra, theirs = [], _guess_grid(tensor.shape[1], grid, source.image_size)
+        extra, theirs = [], _guess_grid(tensor.shape[1], flat, source.image_size)
     if theirs is None:
         note = f"expected positions of a square grid or one shaped like {_by(grid)}"
         return Fit(None, f"{note}, got {tensor.shape[1]} tokens", refused=True)
     ours = [token for token in EXTRA_TOKENS if getattr(vit, token, None) is not None]
     first = {token: tensor[:, extra.index(token), None] for token in extra}
     kept = [first.get(token, wanted[:, i, None]) for i, token in enumerate(ours)]
-    places = resize_positions(tensor[:, len(extra) :].float(), theirs, grid)
+    places = resize_positions(tensor[:, len(extra) :].float(), theirs, flat)
+    if len(flat) < len(grid):
+        places = places[:, :, None].expand(-1, -1, grid[2], -1).flatten(1, 2)
     notes = [f"grid {_by(theirs)} → {_by(grid)}"] if theirs != tuple(grid) else []
     notes += [f"{token} dropped" for token in extra if token not in ours]
     notes += [f"{token} left" for token in ours if token not in extra]
@@ -130,6 +171,11 @@ def _another_patch(tensor: torch.Tensor, wanted: torch.Tensor) -> bool:
     return tensor.shape[0] == wanted.shape[0] and (
         tensor.ndim != wanted.ndim or tensor.shape[2:] != wanted.shape[2:]
     )
+
+
+def _other_features(tensor: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Whether a patch convolution reads features of another width, of another network."""
+    return tensor.shape[0] == wanted.shape[0] and tensor.shape[1] not in (1, 3, wanted.shape[1])
 
 
 def _first_convolution(tensor: torch.Tensor, wanted: torch.Tensor) -> bool:

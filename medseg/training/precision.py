@@ -6,6 +6,7 @@ from torch import nn
 from medseg.errors import UsageError
 from medseg.inference.path import bfloat16_pays
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -34,18 +35,31 @@ class Forward:
 
     Args:
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        channels_last: Whether 4D inputs are laid out with channels last.
+        channels_last: Whether inputs, 2D or 3D, are laid out with channels last.
     """
 
     def __init__(self, precision: str, *, channels_last: bool = False) -> None:
         self.dtype = DTYPES[precision]
         self.channels_last = channels_last
 
-    def __call__(self, inputs: torch.Tensor, network: nn.Module) -> torch.Tensor:
-        """Logits of a batch, float32."""
-        if self.channels_last and inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+    def __call__(
+        self, inputs: torch.Tensor, network: nn.Module
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Logits of a batch, float32; several sizes of them where the network gives several."""
+        if self.channels_last:
+            inputs = inputs.contiguous(memory_format=CHANNELS_LAST[inputs.ndim])
         mixed = self.dtype != torch.float32
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=mixed):
-            logits: torch.Tensor = network(inputs)
-        return logits.float()
+            logits = network(inputs)
+        if isinstance(logits, (list, tuple)):
+            return [scores.float() for scores in logits]
+        found: torch.Tensor = logits.float()
+        return found
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Lay out the weights of convolutions, 2D and 3D, with channels last."""
+    for parameter in network.parameters():
+        form = CHANNELS_LAST.get(parameter.ndim)
+        if form is not None:
+            parameter.data = parameter.data.contiguous(memory_format=form)

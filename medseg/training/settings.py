@@ -29,8 +29,8 @@ class TrainSettings:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         seed: Decides everything random in the training; the same seed gives the same weights on
             a CPU. The network's first weights are drawn before, by whoever builds it.
-        channels_last: Keep images and 2D weights with channels last in memory; faster for
-            convolutions on most devices.
+        channels_last: Keep images and the weights of convolutions with channels last in memory;
+            faster on most devices.
         resume: Go on from the last checkpoint in the run folder, if there is one.
         overwrite: Delete a run that is in the run folder already.
 

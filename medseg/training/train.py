@@ -35,7 +35,7 @@ from medseg.training.ema import averaged
 from medseg.training.epoch_end import EpochEnd, deliver
 from medseg.training.handlers import attach_handlers
 from medseg.training.history import History
-from medseg.training.precision import Forward, pick_precision
+from medseg.training.precision import Forward, pick_precision, to_channels_last
 from medseg.training.run import Run
 from medseg.training.schedules import Schedule
 from medseg.training.settings import TrainSettings
@@ -121,7 +121,7 @@ def _prepare(
     device = pick_device(settings.device)
     network.to(device)
     if settings.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(network)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return Run(

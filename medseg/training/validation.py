@@ -1,6 +1,6 @@
 """How good the network is on whole cases it does not learn from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +10,11 @@ from torch import nn
 
 from medseg.errors import UsageError
 from medseg.inference.slices import logits_of_slices
+from medseg.inference.windows import logits_of_windows
 from medseg.jobs import Progress, silent
-from medseg.loading.geometry import SliceGeometry
+from medseg.loading.geometry import PatchGeometry, SliceGeometry
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Loss = Callable[..., torch.Tensor]  # of logits, or several sizes of them, and the label
 
 
 class ValidationCase(Protocol):
@@ -39,8 +40,8 @@ class Validation:
     Attributes:
         cases: Stored cases or tiled exposures with labels, none of which is trained on.
         labels: Organ → value; class k is the k-th organ.
-        geometry: How slices become the network's input.
-        batch_size: Slices per forward pass.
+        geometry: How slices, or patches of a volume, become the network's input.
+        batch_size: Slices or patches per forward pass.
         max_cases: Validate on no more than this many, evenly spread over ``cases`` and the same
             ones every time; ``None``: on all.
 
@@ -50,7 +51,7 @@ class Validation:
 
     cases: Sequence[ValidationCase]
     labels: Mapping[str, int]
-    geometry: SliceGeometry
+    geometry: SliceGeometry | PatchGeometry
     batch_size: int = 16
     max_cases: int | None = None
 
@@ -99,7 +100,7 @@ def validate(
     precision: str = "float32",
     progress: Progress = silent,
 ) -> Scores:
-    """Predict whole cases slice by slice and compare them with their stored classes.
+    """Predict whole cases, slice by slice or by patches, and compare them with their classes.
 
     One forward pass gives both figures: the loss of the logits on the stored slices' own grid,
     and the DSC of each organ in each case. An organ missed or invented counts 0; one that is
@@ -112,11 +113,7 @@ def validate(
         progress("Validating", done, len(cases), case.case_id)
         confusion = np.zeros((len(organs) + 1,) * 2, dtype=np.int64)
         label = np.asarray(case.classes)
-        batches = logits_of_slices(
-            network, case.images, validation.geometry, batch_size=validation.batch_size,
-            device=device, precision=precision,
-        )  # fmt: skip
-        for start, logits in batches:
+        for start, logits in _logits(network, case.images, validation, device, precision):
             truth = torch.from_numpy(label[start : start + len(logits)].astype(np.int64))
             truth = truth.to(device)
             with torch.inference_mode():
@@ -126,6 +123,24 @@ def validate(
         per_case.append(dsc_of(confusion))
     progress("Validating", len(cases), len(cases))
     return Scores(loss_sum / slices, mean_per_organ(organs, per_case))
+
+
+def _logits(
+    network: nn.Module,
+    images: np.ndarray,
+    validation: Validation,
+    device: torch.device,
+    precision: str,
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """First slice and logits (n, C, X, Y) of axial slices, in order."""
+    geometry, batch_size = validation.geometry, validation.batch_size
+    if isinstance(geometry, PatchGeometry):
+        return logits_of_windows(
+            network, images, geometry, batch_size=batch_size, device=device, precision=precision
+        )
+    return logits_of_slices(
+        network, images, geometry, batch_size=batch_size, device=device, precision=precision
+    )
 
 
 def dsc_of(confusion: np.ndarray) -> np.ndarray:

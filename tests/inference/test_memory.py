@@ -69,7 +69,7 @@ def test_after_the_batch_the_slab_becomes_smaller_and_then_it_is_said():
         tried.append((run.batch_size, run.slab_bytes))
         raise MemoryError
 
-    with pytest.raises(ResourceError, match="even with one slice at a time"):
+    with pytest.raises(ResourceError, match="even with one slice or window at a time"):
         with_less(Run(batch_size=4, slab_bytes=2**26), fail)
     assert tried == [
         (4, 2**26), (2, 2**26), (1, 2**26), (1, 2**23), (1, 2**20),
@@ -102,7 +102,8 @@ def _plan(most_gb, network=None):
     network = network or nn.Conv2d(1, 64, 3, padding=1)
     return run_within(
         most_gb, Run(), spec, PreparedSlices(volume, spec.preprocessing),
-        Header(volume.array.shape, volume.affine, volume.array.dtype), network,
+        Header(volume.array.shape, volume.affine, volume.array.dtype),
+        forward_bytes(network, spec, Run()),
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ class Margin(nn.Module):
 
 @pytest.fixture
 def half_pays(monkeypatch):
-    monkeypatch.setattr(paths, "bfloat16_pays", lambda: True)
+    monkeypatch.setattr(paths, "bfloat16_pays", lambda *_: True)
 
 
 def transunet():
@@ -47,7 +47,7 @@ def test_half_precision_is_refused_where_labels_would_change(half_pays):
 
 
 def test_half_precision_is_not_tried_where_it_is_not_faster(monkeypatch):
-    monkeypatch.setattr(paths, "bfloat16_pays", lambda: False)
+    monkeypatch.setattr(paths, "bfloat16_pays", lambda *_: False)
     chosen = choose_path(Margin(8.0), torch.randn(2, 1, 8, 8))
     assert (chosen.precision, chosen.why) == (
         "float32",

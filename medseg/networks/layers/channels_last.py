@@ -40,7 +40,7 @@ class InstanceNorm(nn.Module):
         """Normalise; shape (B, C, X, Y, Z) in and out."""
         each = [
             torch.batch_norm(one, self.weight, self.bias, None, None, True, 0.0, EPS, False)
-            for one in x.split(1)
+            for one in (x[i : i + 1] for i in range(len(x)))
         ]
         return each[0] if len(each) == 1 else torch.cat(each)
 
@@ -62,9 +62,15 @@ class Pointwise(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve; shape (B, C, X, Y, Z) to (B, C', X', Y', Z')."""
-        steps: Any = self.stride
-        x = x[:, :, :: steps[0], :: steps[1], :: steps[2]]
-        return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
+        return pointwise(x, self.weight, self.bias, stride=self.stride)
+
+
+def pointwise(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, *, stride: Any
+) -> torch.Tensor:
+    """1×1×1 convolution of (B, C, X, Y, Z) with weights of shape (C', C, 1, 1, 1)."""
+    x = x[:, :, :: stride[0], :: stride[1], :: stride[2]]
+    return F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
 
 
 class Enlarge(nn.ConvTranspose3d):
@@ -83,6 +89,7 @@ class Enlarge(nn.ConvTranspose3d):
         """Enlarge; shape (B, C, X, Y, Z) to (B, C', a X, b Y, c Z)."""
         a, b, c = self.weight.shape[2:]
         weight = self.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)  # (a b c C', C)
-        blocks = F.linear(x.movedim(1, -1), weight).unflatten(-1, (a, b, c, -1))
+        voxels = F.linear(x.movedim(1, -1), weight)  # (B, X, Y, Z, a b c C')
+        blocks = voxels.reshape(*voxels.shape[:-1], a, b, c, -1)
         x = blocks.permute(0, 1, 4, 2, 5, 3, 6, 7)  # (B, X, a, Y, b, Z, c, C')
         return x.flatten(5, 6).flatten(3, 4).flatten(1, 2).movedim(-1, 1)

@@ -1,13 +1,13 @@
 """Activations computed again in the backward pass, instead of being kept."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def run(module: nn.Module, *inputs: Any, again: bool) -> torch.Tensor:
+def run(module: Callable[..., torch.Tensor], *inputs: Any, again: bool) -> torch.Tensor:
     """Call ``module``; ``again``: keep its inputs alone, and compute it a second time backwards.
 
     Outputs and gradients are the same, dropout included. Without gradients nothing is kept anyway.

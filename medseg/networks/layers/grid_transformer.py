@@ -30,7 +30,7 @@ class GridTransformer(nn.Module):
         num_layers: Blocks.
         attention: One of :data:`medseg.networks.layers.attention.ATTENTIONS`.
         window: Most tokens of a window along each axis; ``None`` for the kind's own.
-        patch_size: Side of a patch of the features.
+        patch_size: Side of a patch of the features, or its sides.
         positions: Kind of position embedding added before the first block, of ``POSITIONS``.
         dropout: Share of numbers dropped after the embedding and in the MLPs in training.
         checkpointing: Whether each block computes its activations again in the backward pass.
@@ -50,7 +50,7 @@ class GridTransformer(nn.Module):
         num_layers: int,
         attention: str = "dense",
         window: int | Sequence[int] | None = None,
-        patch_size: int = 1,
+        patch_size: int | Sequence[int] = 1,
         positions: str = "learned_1d",
         dropout: float = 0.0,
         checkpointing: bool = False,

@@ -1,5 +1,7 @@
 """From an image to tokens."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -14,15 +16,18 @@ class PatchEmbed(nn.Module):
     Args:
         in_channels: Channels of the image.
         channels: Width C of a token.
-        patch_size: Side of a patch.
+        patch_size: Side of a patch, or its sides.
         axes: 2 for images, 3 for volumes.
     """
 
-    def __init__(self, in_channels: int, channels: int, *, patch_size: int, axes: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, patch_size: int | Sequence[int], axes: int
+    ) -> None:
         super().__init__()
+        patch_size = patch_size if isinstance(patch_size, int) else tuple(patch_size)
         conv: type[nn.Conv2d] | type[nn.Conv3d] = nn.Conv2d if axes == 2 else nn.Conv3d
         self.patch_size = patch_size
-        self.proj = conv(in_channels, channels, patch_size, stride=patch_size)
+        self.proj = conv(in_channels, channels, patch_size, stride=patch_size)  # type: ignore[arg-type]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Shape (B, in_channels, *spatial) to (B, C, *grid); sides are padded with zeros."""

@@ -1,7 +1,8 @@
 """The weight-standardised residual network that gives TransUNet its features."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,20 +67,28 @@ class ResidualUnit(nn.Module):
         in_channels: Channels that come in.
         width: Channels C of the 3×3 convolution; 4 C go out.
         stride: Step of the 3×3 convolution, and of the projection beside it.
+        conv: Makes the convolutions.
     """
 
-    def __init__(self, in_channels: int, width: int, *, stride: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        *,
+        stride: Any = 1,
+        conv: Callable[..., nn.Module] = StdConv2d,
+    ) -> None:
         super().__init__()
         out_channels = 4 * width
-        self.conv1 = StdConv2d(in_channels, width, kernel_size=1)
+        self.conv1 = conv(in_channels, width, kernel_size=1)
         self.gn1 = group_norm(width)
-        self.conv2 = StdConv2d(width, width, kernel_size=3, stride=stride)
+        self.conv2 = conv(width, width, kernel_size=3, stride=stride)
         self.gn2 = group_norm(width)
-        self.conv3 = StdConv2d(width, out_channels, kernel_size=1)
+        self.conv3 = conv(width, out_channels, kernel_size=1)
         self.gn3 = group_norm(out_channels)
-        self.projects = stride != 1 or in_channels != out_channels
+        self.projects = stride not in (1, (1, 1, 1)) or in_channels != out_channels
         if self.projects:
-            self.downsample = StdConv2d(in_channels, out_channels, kernel_size=1, stride=stride)
+            self.downsample = conv(in_channels, out_channels, kernel_size=1, stride=stride)
             self.gn_proj = ChannelNorm(out_channels, out_channels)  # as published, eps 1e-5
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

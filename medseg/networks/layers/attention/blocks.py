@@ -18,24 +18,22 @@ class BlockPlan:
 
     Attributes:
         cut: The windows.
-        gathered: For each window the numbers of the windows it sees, its own first, shape
-            (windows, 1 + k).
+        ahead: How many windows further those lie that a window sees besides itself.
         overall: Numbers of the global tokens, shape (g,).
         seen: Which of the keys brought together for a window count: no padding, and no global
             token a second time; shape (windows, (1 + k) L + g).
     """
 
     cut: Cut
-    gathered: np.ndarray
+    ahead: tuple[int, ...]
     overall: np.ndarray
     seen: np.ndarray
 
     def mask(self) -> np.ndarray:
         """Who sees whom, shape (N, N)."""
         owners = self.cut.owners()
-        of_windows = np.zeros((len(self.gathered),) * 2, dtype=bool)
-        np.put_along_axis(of_windows, self.gathered, True, axis=1)
-        mask: np.ndarray = of_windows[owners[:, None], owners[None]]
+        further = (owners[None] - owners[:, None]) % len(self.seen)
+        mask = np.isin(further, (0, *self.ahead))
         mask[self.overall] = mask[:, self.overall] = True
         return mask
 
@@ -43,10 +41,11 @@ class BlockPlan:
 class BlockSparse(nn.Module):
     """Every token attends to its own window, to some windows elsewhere and to global tokens.
 
-    Which windows lie elsewhere is drawn at random, the same on every machine and for every
-    input of that grid: a choice by content would hang on rounding, differ between the images
-    of a batch and have no gradient. The draw puts all windows in a ring and looks ahead by
-    lengths that differ, so that every window is seen by as many as it sees.
+    The windows stand in a ring, row after row, and each sees those that lie so many places
+    ahead; the k distances are drawn at random, the same for every input of that grid. So every
+    window is seen by as many as it sees, and gathering is rolling, whose gradient is rolling
+    back. A choice by content would hang on rounding, differ between the images of a batch and
+    have no gradient.
 
     Args:
         window: Most tokens of a window along each axis.
@@ -78,31 +77,32 @@ class BlockSparse(nn.Module):
         """What is seen in a grid."""
         return plan_blocks(grid, self.window, self.gathered_blocks, self.global_tokens, self.seed)
 
-    def forward(self, heads: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """Queries, keys and values of shape (B, N, 3, M, D) to tokens of shape (B, N, M, D)."""
-        plan, batch = self.plan(grid), heads.shape[0]
-        overall = torch.from_numpy(plan.overall).to(heads.device)
-        special = heads[:, overall].permute(2, 0, 3, 1, 4)  # (3, B, M, g, D)
-        q, k, v = plan.cut.split(heads).unbind(0)  # each (windows, B·M, L, D)
-        k, v = (self._gather(part, special[i].flatten(0, 1), plan) for i, part in ((1, k), (2, v)))
-        seen = torch.from_numpy(plan.seen).to(heads.device)[:, None, None]
-        mixed = plan.cut.merge(self.mixing(q, k, v, mask=seen), batch)
+    def forward(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid
+    ) -> torch.Tensor:
+        """Mix values; queries, keys, values and what comes of them have shape (B, N, M, D)."""
+        plan, cut = self.plan(grid), self.plan(grid).cut
+        overall = torch.from_numpy(plan.overall).to(q.device)
+        seen = torch.from_numpy(plan.seen).to(q.device)[:, None, None]
+        keys, values = (self._gather(part, plan) for part in (k, v))
+        mixed = cut.merge(self.mixing(cut.split(q), keys, values, mask=seen), len(q))
         if not len(overall):
             return mixed
-        _, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, M, N, D)
-        of_all = self.overall_mixing(special[0], k, v).transpose(1, 2)  # (B, g, M, D)
-        return mixed.index_copy(1, overall, of_all)
+        of_all = [part.transpose(1, 2) for part in (q[:, overall], k, v)]
+        return mixed.index_copy(1, overall, self.overall_mixing(*of_all).transpose(1, 2))
 
     def mask_of(self, grid: Grid) -> np.ndarray:
         """Who sees whom, shape (N, N)."""
         return self.plan(grid).mask()
 
     @staticmethod
-    def _gather(part: torch.Tensor, special: torch.Tensor, plan: BlockPlan) -> torch.Tensor:
+    def _gather(tokens: torch.Tensor, plan: BlockPlan) -> torch.Tensor:
         """All keys (or values) of each window side by side, shape (windows, B·M, K, D)."""
-        numbers = torch.from_numpy(plan.gathered).to(part.device)
-        found = [part, *(part.index_select(0, own) for own in numbers.unbind(1)[1:])]
-        return torch.cat([*found, special.expand(len(part), -1, -1, -1)], dim=2)
+        overall = torch.from_numpy(plan.overall).to(tokens.device)
+        own = plan.cut.split(tokens)  # (windows, B·M, L, D)
+        found = [own, *(own.roll(-length, 0) for length in plan.ahead)]
+        special = tokens[:, overall].transpose(1, 2).flatten(0, 1)  # (B·M, g, D)
+        return torch.cat([*found, special.expand(len(own), -1, -1, -1)], dim=2)
 
 
 @lru_cache(maxsize=64)
@@ -113,12 +113,8 @@ def plan_blocks(
     cut = windows(grid, window=window)
     total = int(np.prod(cut.counts))
     rng = np.random.default_rng([seed, *grid])
-    ring = rng.permutation(total)
-    ahead = 1 + rng.permutation(total - 1)[:gathered_blocks]
-    gathered = np.empty((total, 1 + len(ahead)), dtype=np.int64)
-    gathered[ring, 0] = ring
-    for column, length in enumerate(ahead, start=1):
-        gathered[ring, column] = np.roll(ring, -length)
+    ahead = tuple(int(n) for n in 1 + rng.permutation(total - 1)[:gathered_blocks])
+    gathered = (np.arange(total)[:, None] + (0, *ahead)) % total  # (windows, 1 + k)
 
     places = []
     for size in grid:
@@ -129,4 +125,4 @@ def plan_blocks(
     real = cut.real()  # (windows, L)
     elsewhere = (cut.owners()[overall] != gathered[:, :, None]).all(axis=1)  # (windows, g)
     seen = np.concatenate([real[gathered].reshape(total, -1), elsewhere], axis=1)
-    return BlockPlan(cut, gathered, overall.astype(np.int64), seen)
+    return BlockPlan(cut, ahead, overall.astype(np.int64), seen)

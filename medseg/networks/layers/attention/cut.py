@@ -16,8 +16,8 @@ from medseg.networks.layers.grid import Grid
 class Cut:
     """Which tokens of a grid form a group.
 
-    Along an axis that the groups do not divide, the grid is padded at its end; padding forms
-    groups with padding alone.
+    Along an axis that the groups do not divide, the grid is padded at its end. No token sees
+    padding, and no group is padding alone.
 
     Attributes:
         grid: Tokens along each axis.
@@ -42,38 +42,32 @@ class Cut:
         """Places along each axis, padding included."""
         return tuple(n * own for n, own in zip(self.counts, self.group, strict=True))
 
-    def split(self, heads: torch.Tensor) -> torch.Tensor:
-        """Tokens of shape (B, N, S, M, D) to groups of shape (S, groups, B·M, L, D)."""
+    def split(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens of shape (B, N, M, D) to groups of shape (groups, B·M, L, D)."""
         axes = len(self.grid)
-        image = heads.reshape(heads.shape[0], *self.grid, *heads.shape[2:])  # (B, *grid, S, M, D)
-        image = F.pad(image, (0,) * 6 + _ends(self.grid, self.padded))
+        batch, _, own, width = tokens.shape
+        image = tokens.reshape(batch, *self.grid, own, width)
+        if self.grid != self.padded:  # a pad by nothing would copy
+            image = F.pad(image, (0,) * 4 + _ends(self.grid, self.padded))
         if any(self.shift):
             image = image.roll([-size for size in self.shift], list(range(1, axes + 1)))
-        batch, (parts, own, width) = image.shape[0], image.shape[-3:]
-        image = image.reshape(batch, *self._places(), parts, own, width)
-        count, member = self._count_and_member(first=1)
-        last = image.ndim
-        image = image.permute(last - 3, *count, 0, last - 2, *member, last - 1)
-        return image.reshape(parts, math.prod(self.counts), batch * own, -1, width)
+        image = image.reshape(batch, *self._places(), own, width).permute(self._order())
+        return image.reshape(math.prod(self.counts), batch * own, -1, width)
 
     def merge(self, groups: torch.Tensor, batch: int) -> torch.Tensor:
         """Groups of shape (groups, B·M, L, D) back to tokens of shape (B, N, M, D)."""
         axes, width = len(self.grid), groups.shape[-1]
         image = groups.reshape(*self.counts, batch, -1, *self.group, width)
-        order = [axes]
-        for axis in range(axes):
-            pair = (axis, axes + 2 + axis)
-            order += reversed(pair) if self.dilated else pair
-        image = image.permute(*order, axes + 1, image.ndim - 1)
-        image = image.reshape(batch, *self.padded, -1, width)
+        back = sorted(range(image.ndim), key=self._order().__getitem__)
+        image = image.permute(back).reshape(batch, *self.padded, -1, width)
         if any(self.shift):
             image = image.roll(self.shift, list(range(1, axes + 1)))
         for axis, size in enumerate(self.grid, start=1):
             image = image.narrow(axis, 0, size)
-        return image.flatten(1, axes)
+        return image.flatten(1, axes)  # (B, N, M, D)
 
     def mask(self, device: torch.device) -> torch.Tensor | None:
-        """Who sees whom, shape (groups, 1, L, L); ``None`` if all of a group see each other."""
+        """Who sees whom, shape (groups, 1, L or 1, L); ``None`` if all of each group do."""
         mask = _mask_within(self)
         return None if mask is None else torch.from_numpy(mask).to(device)
 
@@ -97,14 +91,16 @@ class Cut:
         return np.ravel_multi_index(np.meshgrid(*numbers, indexing="ij"), wide).ravel()
 
     def _places(self) -> Sequence[int]:
+        """Each axis as two: windows and places in them, or, dilated, the other way round."""
         pairs = zip(self.counts, self.group, strict=True)
         return [size for pair in pairs for size in (reversed(pair) if self.dilated else pair)]
 
-    def _count_and_member(self, first: int) -> tuple[range, range]:
-        """Dimensions of ``_places`` that number the groups, and those that number members."""
-        starts = first + int(self.dilated), first + int(not self.dilated)
-        count, member = (range(start, first + 2 * len(self.grid), 2) for start in starts)
-        return count, member
+    def _order(self) -> list[int]:
+        """Dimensions of (B, *places, M, D) as (*counts, B, M, *group, D)."""
+        heads = 2 * len(self.grid) + 1
+        counts = range(1 + self.dilated, heads, 2)
+        members = range(2 - self.dilated, heads, 2)
+        return [*counts, 0, heads, *members, heads + 1]
 
 
 def windows(grid: Grid, *, window: Grid, shifted: bool = False) -> Cut:
@@ -147,19 +143,19 @@ def along(grid: Grid, *, axes: tuple[int, ...]) -> Cut:
     return Cut(grid, group, (0,) * len(grid))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _mask_within(cut: Cut) -> np.ndarray | None:
     """As an array, since that belongs to no device and no mode of PyTorch."""
-    if cut.grid == cut.padded and not any(cut.shift):
-        return None
+    if not any(cut.shift):  # a query that is padding may see what it likes
+        return None if cut.grid == cut.padded else cut.real()[:, None, None, :]
     groups = _of_places(cut)
     return np.asarray(groups[:, None, :, None] == groups[:, None, None, :])
 
 
 def _of_places(cut: Cut) -> np.ndarray:
     """Of which group each place of each group is, from 1, and 0 for padding; (groups, L)."""
-    owners = torch.from_numpy(cut.owners() + 1).view(1, -1, 1, 1, 1)
-    return np.asarray(cut.split(owners)[0, :, 0, :, 0])
+    owners = torch.from_numpy(cut.owners() + 1).view(1, -1, 1, 1)
+    return np.asarray(cut.split(owners)[:, 0, :, 0])
 
 
 def _ends(grid: Grid, padded: Grid) -> tuple[int, ...]:

@@ -19,7 +19,8 @@ class GridAttention(nn.Module):
     Args:
         channels: Width C of a token; a multiple of ``num_heads``.
         num_heads: Attention heads M; each has width C / M.
-        pattern: Module that mixes values, (B, N, 3, M, C/M) to (B, N, M, C/M).
+        pattern: Module from queries, keys and values, each (B, N, M, C/M), and the grid to
+            mixed values of that shape.
     """
 
     def __init__(self, channels: int, num_heads: int, pattern: nn.Module) -> None:
@@ -54,8 +55,8 @@ class GridAttention(nn.Module):
         """
         if tokens.shape[1] != math.prod(grid):
             raise ValueError(f"a grid of {tuple(grid)} was given for {tokens.shape[1]} tokens")
-        heads = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, M, C/M)
-        mixed = self.pattern(heads, tuple(grid))  # (B, N, M, C/M)
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, M, C/M)
+        mixed = self.pattern(*qkv.unbind(2), tuple(grid))  # (B, N, M, C/M)
         out: torch.Tensor = self.proj(mixed.flatten(2))  # (B, N, C)
         return out
 

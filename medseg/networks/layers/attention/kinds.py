@@ -53,6 +53,9 @@ def make_attention(
     """
     if kind not in ATTENTIONS:
         raise UsageError(f"attention must be one of {', '.join(ATTENTIONS)}, got {kind!r}")
+    for name, value in (("gathered_blocks", gathered_blocks), ("global_tokens", global_tokens)):
+        if value < 0:
+            raise UsageError(f"{name} must be 0 or more, got {value}")
     size = _window(window, axes)
     patterns: list[nn.Module] = []
     if kind == "dense":

@@ -13,7 +13,8 @@ class Mixing(nn.Module):
 
     Attributes:
         fused: Whether to do it in one fused step, which never holds the weights. Set it to
-            ``False`` to have ``attend`` called.
+            ``False`` to have ``attend`` called. While a bias is learned on a CPU, it is called
+            in any case: PyTorch has no fused step there that gives the bias its gradient.
         attend: Softmax whose output is the attention weights, shape (..., queries, keys).
             Explainers read them through a forward hook here.
     """
@@ -36,25 +37,29 @@ class Mixing(nn.Module):
         """Mix; queries (G, H, Q, D), keys and values (G, H, K, D) to (G, H, Q, D).
 
         Args:
-            q: Queries; they are scaled here.
+            q: Queries, to be scaled by the root of D.
             k: Keys.
             v: Values.
             bias: Added to the scaled products, of a shape that broadcasts to (G, H, Q, K).
             mask: True where a query may see a key, of such a shape too. No query may be left
                 without any key.
         """
-        if bias is not None:
-            bias = bias.to(q.dtype)
-            if mask is not None:
-                bias = bias.masked_fill(~mask, -torch.inf)
-        if self.fused:
+        hidden = None if mask is None else _minus_infinity(~mask, q.dtype)
+        bias = None if bias is None else bias.to(q.dtype)
+        learned = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+        if self.fused and not (learned and q.device.type == "cpu"):
             share = self.drop.p if self.training else 0.0
-            seen = mask if bias is None else bias
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=share)
+            added = bias if hidden is None or bias is None else bias + hidden
+            added = hidden if bias is None else added
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=share)
         products = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
-        if bias is not None:
-            products = products + bias
-        elif mask is not None:
-            products = products.masked_fill(~mask, -torch.inf)
+        for added in (bias, hidden):
+            if added is not None:
+                products += added
         mixed: torch.Tensor = self.drop(self.attend(products)) @ v
         return mixed
+
+
+def _minus_infinity(where: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Minus infinity where it is true and 0 elsewhere: to add it needs no step backward."""
+    return torch.zeros_like(where, dtype=dtype).masked_fill_(where, -torch.inf)

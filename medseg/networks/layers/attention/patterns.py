@@ -21,10 +21,11 @@ class Dense(nn.Module):
         super().__init__()
         self.mixing = Mixing(dropout)
 
-    def forward(self, heads: torch.Tensor, grid: Grid) -> torch.Tensor:  # noqa: ARG002
-        """Queries, keys and values of shape (B, N, 3, M, D) to tokens of shape (B, N, M, D)."""
-        q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, M, N, D)
-        mixed: torch.Tensor = self.mixing(q, k, v)
+    def forward(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _grid: Grid
+    ) -> torch.Tensor:
+        """Mix values; queries, keys, values and what comes of them have shape (B, N, M, D)."""
+        mixed: torch.Tensor = self.mixing(*(part.transpose(1, 2) for part in (q, k, v)))
         return mixed.transpose(1, 2)
 
     def mask_of(self, grid: Grid) -> np.ndarray:
@@ -60,10 +61,12 @@ class Grouped(nn.Module):
             self.bias_table = nn.Parameter(torch.zeros(num_heads, *offsets))
             nn.init.trunc_normal_(self.bias_table, std=0.02)
 
-    def forward(self, heads: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """Queries, keys and values of shape (B, N, 3, M, D) to tokens of shape (B, N, M, D)."""
-        batch, cut = heads.shape[0], self.cutting(grid)
-        q, k, v = cut.split(heads).unbind(0)  # each (groups, B·M, L, D)
+    def forward(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid
+    ) -> torch.Tensor:
+        """Mix values; queries, keys, values and what comes of them have shape (B, N, M, D)."""
+        batch, cut = len(q), self.cutting(grid)
+        q, k, v = (cut.split(part) for part in (q, k, v))  # each (groups, B·M, L, D)
         bias = self._bias(cut.group)
         if bias is not None:
             bias = bias.repeat(1, batch, 1, 1)  # (1, B·M, L, L)
@@ -101,10 +104,13 @@ class ByHeads(nn.Module):
         self.patterns = nn.ModuleList(patterns)
         self.shares = share_heads(num_heads, len(patterns))
 
-    def forward(self, heads: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """Queries, keys and values of shape (B, N, 3, M, D) to tokens of shape (B, N, M, D)."""
-        parts = zip(self.patterns, torch.split(heads, self.shares, dim=3), strict=True)
-        return torch.cat([pattern(own, grid) for pattern, own in parts], dim=2)
+    def forward(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid
+    ) -> torch.Tensor:
+        """Mix values; queries, keys, values and what comes of them have shape (B, N, M, D)."""
+        parts = zip(*(torch.split(part, self.shares, dim=2) for part in (q, k, v)), strict=True)
+        ways = zip(self.patterns, parts, strict=True)
+        return torch.cat([pattern(*own, grid) for pattern, own in ways], dim=2)
 
     def mask_of(self, grid: Grid) -> np.ndarray:
         """Who sees whom, shape (M, N, N)."""
