@@ -78,7 +78,10 @@ class Fingerprint:
             "spacing_mm": _spread(spacings),
             "extent_mm": _spread(shapes * spacings),
             "intensities": dict(self.intensities),
-            "organs": {name: asdict(organ) for name, organ in self.organs.items()},
+            "organs": {
+                name: {**asdict(organ), "extent_mm": list(organ.extent_mm)}
+                for name, organ in self.organs.items()
+            },
         }
 
 

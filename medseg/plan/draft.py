@@ -45,6 +45,7 @@ class Draft:
         network: One of :data:`medseg.plan.networks.NETWORKS`.
         device: ``"cpu"`` or ``"cuda"``.
         chosen_device: What the config says: ``"auto"``, or what was asked for.
+        limit: Bytes that training may take.
     """
 
     source: DataSource
@@ -52,8 +53,9 @@ class Draft:
     grid: Grid
     network: str
     device: str
-    chosen_device: str = "auto"
-    _needs: dict[tuple[Any, ...], memory.Needs] = field(default_factory=dict)
+    chosen_device: str
+    limit: float
+    _needs: dict[tuple[Any, ...], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dims = NETWORKS[self.network]
@@ -64,46 +66,48 @@ class Draft:
         self.strides = self._strides()
         self.sizes = patches(seen, multiple_of(self.strides.value))
 
-    def within(self, limit: float) -> Content:
-        """The config with the largest input, then the largest batch, that a limit allows.
+    @property
+    def least(self) -> float:
+        """Bytes that the smallest input needs."""
+        return self.needs(self.sizes[-1], LEAST_BATCH[self.dims], "windowed")
+
+    def within(self, allowed: float) -> Content:
+        """The config with the largest input, then the largest batch, estimated to be allowed.
 
         Raises:
             ResourceError: If the smallest needs more; it says how much.
         """
         batch = LEAST_BATCH[self.dims]
         sparse = "windowed"  # for all sizes alike, so that more memory never gives a smaller one
-        size = largest_within(self.sizes, lambda s: self.needs(s, batch, sparse).bytes, limit)
+        size = largest_within(self.sizes, lambda s: self.needs(s, batch, sparse), allowed)
         if size is None:
-            least = self.sizes[-1]
-            enough = math.ceil(self.needs(least, batch, sparse).bytes / 1e8) / 10
+            enough = math.ceil(self.least / 1e8) / 10
             raise ResourceError(
                 f"{self.network} needs about {enough:.1f} GB for the smallest input, "
-                f"{_times(least)} in batches of {batch}; "
-                f"{limit / 1e9:.3g} GB were allowed; give more with --memory"
+                f"{_times(self.sizes[-1])} in batches of {batch}; "
+                f"{self.limit / 1e9:.3g} GB were allowed; give more with --memory"
             )
         kind = attention_for(size, self.strides.value)
-        if self.needs(size, batch, kind).bytes > limit:
+        if self.needs(size, batch, kind) > allowed:
             kind = sparse
         most = largest_batch(
             math.prod(size), self.found, least=batch, most=LARGEST_BATCH[self.dims]
         )
         batches = [(count,) for count in range(most, batch - 1, -1)]
-        found = largest_within(batches, lambda b: self.needs(size, b[0], kind).bytes, limit)
-        return self.content(size, found[0] if found else batch, kind, limit)
+        found = largest_within(batches, lambda b: self.needs(size, b[0], kind), allowed)
+        return self.content(size, found[0] if found else batch, kind)
 
-    def needs(self, size: tuple[int, ...], batch: int, attention: str) -> memory.Needs:
-        """What training with this input would need."""
+    def needs(self, size: tuple[int, ...], batch: int, attention: str) -> float:
+        """Bytes that training with this input would need."""
         key = (size, batch, attention)
         if key not in self._needs:
-            content = self.content(size, batch, attention, 0.0)
-            self._needs[key] = memory.needs_of(content, self.device)
+            content = self.content(size, batch, attention)
+            self._needs[key] = memory.bytes_of(content, self.device)
         return self._needs[key]
 
-    def content(self, size: tuple[int, ...], batch: int, attention: str, limit: float) -> Content:
+    def content(self, size: tuple[int, ...], batch: int, attention: str) -> Content:
         """The config of this input."""
-        seen = Input(
-            size, self._why(size, limit), self._batch(size, batch, limit), self._zoom(size)
-        )
+        seen = Input(size, self._why(size), self._batch(size, batch), self._zoom(size))
         network = network_section(
             self.network, size=SIZES[self.device], strides=self.strides, patch=size,
             channels=seen.channels, num_classes=len(self.source.labels) + 1, attention=attention,
@@ -131,18 +135,18 @@ class Draft:
         steps = choose_strides(flat, most_strides(self.network, self.largest)).value
         return Said([step[:2] for step in steps], "halved while enough pixels are left")
 
-    def _why(self, size: tuple[int, ...], limit: float) -> str:
+    def _why(self, size: tuple[int, ...]) -> str:
         what = "median volume" if self.dims == 3 else "largest slice"
         held = f"the {what}, {_times(self.largest)} voxels"
         if size == self.sizes[0]:
             return f"holds {held}"
-        return f"largest within {limit / 1e9:.3g} GB that is shaped like {held}"
+        return f"largest within {self.limit / 1e9:.3g} GB that is shaped like {held}"
 
-    def _batch(self, size: tuple[int, ...], batch: int, limit: float) -> Said:
+    def _batch(self, size: tuple[int, ...], batch: int) -> Said:
         least, most = LEAST_BATCH[self.dims], LARGEST_BATCH[self.dims]
         most = largest_batch(math.prod(size), self.found, least=least, most=most)
         if batch < most:
-            return Said(batch, f"what {limit / 1e9:.3g} GB leave room for; not below {least}")
+            return Said(batch, f"what {self.limit / 1e9:.3g} GB leave room for; not below {least}")
         return Said(batch, f"at most {LARGEST_BATCH[self.dims]}, and a small share of the cases")
 
     def _zoom(self, size: tuple[int, ...]) -> Said | None:

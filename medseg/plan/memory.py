@@ -3,11 +3,11 @@
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from medseg.config import build_network, load_config
 from medseg.files import write_text
@@ -20,19 +20,6 @@ LOSS_TENSORS = 8  # of the logits' size, with their gradients
 MARGIN = 1.25  # for gradients in flight, the convolutions' own work space, and gaps
 FREE_SHARE = 0.9
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a training step needs.
-
-    Attributes:
-        bytes: Of memory for the whole process, or of the GPU's.
-        flops: Of one step, forward and backward.
-    """
-
-    bytes: float
-    flops: float
 
 
 def pick(device: str) -> str:
@@ -49,25 +36,36 @@ def free_bytes(device: str) -> float:
     return FREE_SHARE * min(_machine(), _control_group())
 
 
-def needs_of(content: Mapping[str, Any], device: str) -> Needs:
-    """Weights, gradients, optimizer, average, activations and loss of a planned config.
+def bytes_of(content: Mapping[str, Any], device: str) -> float:
+    """Memory that training takes of the whole process, or of the GPU, by a planned config.
 
-    Counted on PyTorch's meta device; attention counts explicitly, fused attention keeps less.
+    Weights, gradients, optimizer, average, activations and loss, counted on PyTorch's meta
+    device; attention counts explicitly, fused attention keeps less.
     """
+    network, shape = _on_meta(content)
+    batch, _, *size = shape
+    logits = 4 * batch * (len(content["labels"]) + 1) * math.prod(size)
+    activations = activation_bytes(network, shape) + LOSS_TENSORS * logits
+    weights = 5 * weight_bytes(network)  # themselves, gradients, AdamW's two, their average
+    return PROCESS[device] + MARGIN * (weights + OF_ACTIVATIONS[device] * activations)
+
+
+def step_flops(content: Mapping[str, Any]) -> int:
+    """FLOPs of one training step of a planned config, forward and backward."""
+    network, (batch, *one) = _on_meta(content)
+    return 3 * batch * flops(network, (1, *one))
+
+
+def _on_meta(content: Mapping[str, Any]) -> tuple[nn.Module, tuple[int, ...]]:
+    """The network of a config, and the shape of a batch."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "planned.yaml"
         write_text(path, to_yaml(plain(content)))
         config = load_config(path)
         network = on_meta(lambda: build_network(config, pretrained=False)[0])
         geometry = config.get_parsed_content("geometry")
-    batch = plain(content)["train_loader"]["batch_size"]
-    channels, *size = geometry.input_shape
-    shape = (batch, channels, *size)
-    logits = 4 * batch * (len(content["labels"]) + 1) * math.prod(size)
-    activations = activation_bytes(network, shape) + LOSS_TENSORS * logits
-    weights = 5 * weight_bytes(network)  # themselves, gradients, AdamW's two, their average
-    step = MARGIN * (weights + OF_ACTIVATIONS[device] * activations)
-    return Needs(PROCESS[device] + step, 3 * batch * flops(network, (1, channels, *size)))
+    batch: int = plain(content)["train_loader"]["batch_size"]
+    return network, (batch, *geometry.input_shape)
 
 
 def _machine() -> float:

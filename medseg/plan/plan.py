@@ -1,5 +1,6 @@
 """The function behind ``medseg plan``: a config for a data set and a limit of memory."""
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from medseg.errors import ResourceError, UsageError
 from medseg.files import write_json, write_text
 from medseg.jobs import Progress, silent
 from medseg.plan.draft import Content, Draft
-from medseg.plan.memory import Needs, free_bytes, needs_of, pick
+from medseg.plan.memory import PROCESS, bytes_of, free_bytes, pick, step_flops
 from medseg.plan.networks import DEFAULT, NETWORKS
 from medseg.plan.said import plain, reasons, to_yaml
 from medseg.plan.shapes import Grid, choose_dims, choose_grid
@@ -20,7 +21,7 @@ from medseg.plan.trial import Trial, try_step
 
 QUICK_FLOPS = 2e12  # of a step that is tried without being asked for
 ROUNDS = 4  # of trying a step and shrinking the input
-CLOSER = 0.98  # of the limit, when a trial came out above it
+CLOSER, BOLDEST = 0.98, 0.5  # what is left of the estimate when a trial came out above the limit
 
 
 def plan(  # noqa: PLR0913 - the verb's options
@@ -78,8 +79,8 @@ def plan(  # noqa: PLR0913 - the verb's options
     name, chosen = _network(grid, network, dims)
     kind = pick(device)
     limit = memory * 1e9 if memory else free_bytes(kind)
-    draft = Draft(source, found, grid, name, kind, device)
-    content, needs, trial = _fitting(draft, limit, check, progress)
+    draft = Draft(source, found, grid, name, kind, device, limit)
+    content, needs, trial = _fitting(draft, check, progress)
     answer = {
         "config": str(target) if target else None,
         "network": draft.network,
@@ -104,38 +105,45 @@ def _network(grid: Grid, network: str | None, dims: str) -> tuple[str, dict[str,
     return network or DEFAULT[wanted], {"value": wanted, "why": why}
 
 
-def _memory(limit: float, needs: Needs, trial: Trial | None) -> dict[str, float | None]:
+def _memory(limit: float, needs: float, trial: Trial | None) -> dict[str, float | None]:
     return {
         "limit_gb": limit / 1e9,
-        "estimate_gb": needs.bytes / 1e9,
+        "estimate_gb": needs / 1e9,
         "measured_gb": trial.bytes / 1e9 if trial else None,
     }
 
 
 def _fitting(
-    draft: Draft, limit: float, check: bool | None, progress: Progress
-) -> tuple[Content, Needs, Trial | None]:
+    draft: Draft, check: bool | None, progress: Progress
+) -> tuple[Content, float, Trial | None]:
     """The config, its estimate and its trial; made smaller until the trial keeps the limit."""
-    allowed = limit
+    allowed, fixed = draft.limit, PROCESS[draft.device]
     for turn in range(ROUNDS):
+        progress("Fitting into memory", turn, turn + 1, f"{allowed / 1e9:.3g} GB")
         content = draft.within(allowed)
-        needs = needs_of(content, draft.device)
-        if check is False or (check is None and not _quick(needs, draft.device)):
+        progress("Fitting into memory", turn + 1, turn + 1)
+        needs = bytes_of(content, draft.device)
+        if check is False or (check is None and not _quick(content, draft.device)):
             return content, needs, None
-        progress("Trying a step", turn, turn + 1, f"about {needs.bytes / 1e9:.1f} GB")
+        progress("Trying a step", turn, turn + 1, f"about {needs / 1e9:.1f} GB")
         trial = _try(content)
         progress("Trying a step", turn + 1, turn + 1, f"{trial.bytes / 1e9:.1f} GB")
-        if trial.bytes <= limit:
+        if trial.bytes <= draft.limit:
             return content, needs, trial
-        allowed = needs.bytes * min(CLOSER, limit / trial.bytes if trial.bytes < 1e15 else 0.7)
+        if needs <= draft.least:
+            break
+        share = (draft.limit - fixed) / (trial.bytes - fixed)  # 0 where it was killed
+        allowed = max(draft.least, fixed + (needs - fixed) * min(CLOSER, max(BOLDEST, share)))
+    killed = math.isinf(trial.bytes)
+    took = "ran out of memory" if killed else f"took {trial.bytes / 1e9:.1f} GB"
     raise ResourceError(
-        f"{draft.network} took {trial.bytes / 1e9:.1f} GB in a real step with the smallest input "
-        f"tried, {limit / 1e9:.3g} GB were allowed; give more with --memory"
+        f"{draft.network} {took} in a real step with the smallest input tried, "
+        f"{draft.limit / 1e9:.3g} GB were allowed; give more with --memory"
     )
 
 
-def _quick(needs: Needs, device: str) -> bool:
-    return device == "cuda" or needs.flops <= QUICK_FLOPS
+def _quick(content: Content, device: str) -> bool:
+    return device == "cuda" or step_flops(content) <= QUICK_FLOPS
 
 
 def _try(content: Content) -> Trial:

@@ -60,18 +60,24 @@ def content_of(
         "network": network,
         **_optimising(),
         "train_loader": _loader(source, found, seen, per_epoch),
-        "validation": _validation() if "val" in source.sections else None,
+        "validation": _validation(seen) if "val" in source.sections else None,
         "settings": {
             "_target_": "medseg.training.settings.TrainSettings",
             "max_epochs": epochs,
             "precision": "auto",
             "clip_norm": 1.0,
-            "ema_decay": 0.99 if per_epoch.value * epochs.value < 2000 else 0.999,
+            "ema_decay": _ema(per_epoch.value * epochs.value),
             "validate_every": max(1, epochs.value // 8),
             "seed": "@seed",
             "device": device,
         },
     }
+
+
+def _ema(steps: int) -> Said:
+    """How slowly the averaged weights follow: over a small part of the run."""
+    decay = 0.99 if steps < 1000 else 0.995 if steps < 5000 else 0.999
+    return Said(decay, f"averages over about {round(1 / (1 - decay))} of {steps} iterations")
 
 
 def _optimising() -> dict[str, Any]:
@@ -165,7 +171,7 @@ def _flips(labels: Mapping[str, int], modality: str) -> Said:
     return Said([0], "left and right may be swapped: no organ's name has a side")
 
 
-def _validation() -> Mapping[str, Any]:
+def _validation(seen: Input) -> Mapping[str, Any]:
     return {
         "_target_": "medseg.training.validation.Validation",
         "cases": {
@@ -176,6 +182,7 @@ def _validation() -> Mapping[str, Any]:
         },
         "labels": "@labels",
         "geometry": "@geometry",
+        "batch_size": 1 if seen.zoom is None else seen.batch.value,
     }
 
 
