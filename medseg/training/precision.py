@@ -10,11 +10,11 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def pick_precision(precision: str, device: torch.device) -> str:
+def pick_precision(precision: str, device: torch.device, axes: int = 2) -> str:
     """Turn ``"auto"`` into the format that suits the device.
 
     On CUDA that is bfloat16 where the device has it, else float16. On a CPU it is bfloat16 if a
-    convolution, timed for some hundredths of a second, is clearly faster in it.
+    convolution over so many axes, timed for some hundredths of a second, is clearly faster in it.
 
     Raises:
         UsageError: If float16 is asked for without CUDA.
@@ -25,7 +25,7 @@ def pick_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return "bfloat16" if device.type == "cpu" and bfloat16_pays() else "float32"
+    return "bfloat16" if device.type == "cpu" and bfloat16_pays(axes) else "float32"
 
 
 class Forward:
@@ -45,16 +45,29 @@ class Forward:
     def __call__(
         self, inputs: torch.Tensor, network: nn.Module
     ) -> torch.Tensor | list[torch.Tensor]:
-        """Logits of a batch, float32; several sizes of them where the network gives several."""
+        """Logits of a batch, float32; several sizes of them where the network gives several.
+
+        Raises:
+            UsageError: If the logits, or the first of them, are not as large as the input.
+        """
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=CHANNELS_LAST[inputs.ndim])
         mixed = self.dtype != torch.float32
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=mixed):
             logits = network(inputs)
+        _check_size(logits[0] if isinstance(logits, (list, tuple)) else logits, inputs)
         if isinstance(logits, (list, tuple)):
             return [scores.float() for scores in logits]
         found: torch.Tensor = logits.float()
         return found
+
+
+def _check_size(logits: torch.Tensor, inputs: torch.Tensor) -> None:
+    if logits.shape[:1] + logits.shape[2:] != inputs.shape[:1] + inputs.shape[2:]:
+        raise UsageError(
+            f"network: expected logits as large as its input of shape {tuple(inputs.shape)}, "
+            f"got shape {tuple(logits.shape)}"
+        )
 
 
 def to_channels_last(network: nn.Module) -> None:
