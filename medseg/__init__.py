@@ -29,6 +29,7 @@ _VERBS = {
     "report": "medseg.report.report",
     "preview": "medseg.preview",
     "view": "medseg.view.view",
+    "plan": "medseg.plan.plan",
 }
 
 
