@@ -55,6 +55,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.phantom_threshold
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.compare
+	$(BIN)/python -m benchmarks.attention
 	$(BIN)/python -m benchmarks.evaluate
 	$(BIN)/python -m benchmarks.predict_jobs --small
 	$(BIN)/python -m benchmarks.decam --exposures 8

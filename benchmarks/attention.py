@@ -7,6 +7,7 @@ One layer of width 192 with 6 heads, forward and backward, its linear layers inc
 tokens. The kinds take turns in one process and the best turn counts, of dense attention as well.
 Memory is the largest sum of all tensors in use at once, without the input and the parameters.
 Dense attention is PyTorch's fused one, whose memory is linear already. ``--full`` goes on to 32³.
+``--shared`` is for a machine that others use too: one thread, and the time that it had the CPU.
 
 Where there is a GPU, the same follows on it in bfloat16, from 16³ to 48³.
 """
@@ -14,7 +15,7 @@ Where there is a GPU, the same follows on it in bfloat16, from 16³ to 48³.
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,18 +60,21 @@ class Figure:
     bytes: float
 
 
+Clock = Callable[[], float]
 Figures = dict[int, dict[str, Figure]]  # by the side of the cube, then by way
 
 
-def one_pass(layer: GridAttention, tokens: torch.Tensor, side: int) -> float:
-    """Seconds of a forward and a backward pass."""
-    start = time.perf_counter()
+def one_pass(layer: GridAttention, tokens: torch.Tensor, side: int, clock: Clock) -> float:
+    """Seconds of a forward and a backward pass, which leaves its gradients behind."""
+    layer.zero_grad()
+    tokens.grad = None
+    start = clock()
     with torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.is_cuda):
         out = layer(tokens, (side, side, side))
     out.backward(out.detach())
     if tokens.is_cuda:
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def peak_bytes(layer: GridAttention, tokens: torch.Tensor, side: int) -> float:
@@ -78,14 +82,16 @@ def peak_bytes(layer: GridAttention, tokens: torch.Tensor, side: int) -> float:
     if tokens.is_cuda:
         held = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        one_pass(layer, tokens, side)
+        one_pass(layer, tokens, side, time.perf_counter)
         return float(torch.cuda.max_memory_allocated() - held)
     with PeakBytes() as peak:
-        one_pass(layer, tokens, side)
-    return peak.most
+        one_pass(layer, tokens, side, time.perf_counter)
+    return float(peak.most)
 
 
-def measure(side: int, turns: int, device: str = "cpu") -> dict[str, Figure]:
+def measure(
+    side: int, turns: int, device: str = "cpu", clock: Clock = time.perf_counter
+) -> dict[str, Figure]:
     """Seconds and bytes of every way on a cube of tokens."""
     torch.manual_seed(0)
     tokens = torch.randn(1, side**3, CHANNELS, device=device, requires_grad=True)
@@ -94,17 +100,15 @@ def measure(side: int, turns: int, device: str = "cpu") -> dict[str, Figure]:
         for way in WAYS
     }
     peaks, calls = {}, {}
-    for name, layer in layers.items():  # first passes, and how many make a turn of 0.2 s
+    for name, layer in layers.items():  # first passes, and how many make a turn of 1 s
         start = time.perf_counter()
         peaks[name] = peak_bytes(layer, tokens, side)
-        calls[name] = max(1, min(20, int(0.2 / (time.perf_counter() - start))))
-        layer.zero_grad()
-        tokens.grad = None
+        calls[name] = max(1, min(20, int(1 / (time.perf_counter() - start))))
     best = dict.fromkeys(layers, math.inf)
     for _ in range(turns):
         for name, layer in layers.items():
             for _ in range(calls[name]):
-                best[name] = min(best[name], one_pass(layer, tokens, side))
+                best[name] = min(best[name], one_pass(layer, tokens, side, clock))
     return {name: Figure(best[name], peaks[name]) for name in layers}
 
 
@@ -176,11 +180,13 @@ def draw(figures: Figures, path: Path) -> None:
     canvas.savefig(path, dpi=110)
 
 
-def report(sides: Sequence[int], turns: int, device: str = "cpu") -> Figures:
+def report(
+    sides: Sequence[int], turns: int, device: str = "cpu", clock: Clock = time.perf_counter
+) -> Figures:
     """Measure cube after cube and print the table."""
     figures: Figures = {}
     for side in sides:
-        figures[side] = measure(side, turns, device)
+        figures[side] = measure(side, turns, device, clock)
         dense = figures[side][DENSE].seconds
         print(f"{side}³ done, dense attention {dense:.3f} s", flush=True)
     print("\n".join(table(figures)))
@@ -193,12 +199,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--full", action="store_true", help=f"go on to {LARGEST}³ tokens")
     parser.add_argument("--sides", type=int, nargs="+", help="other cubes than these")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shared", action="store_true", help="one thread, seconds of CPU")
     parser.add_argument("--plot", type=Path, help="PNG file to draw")
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    print(f"torch {torch.__version__}, {args.threads} threads, width {CHANNELS}, {HEADS} heads")
-    figures = report(args.sides or SIDES + (LARGEST,) * args.full, args.turns)
+    threads, clock = (1, time.process_time) if args.shared else (2, time.perf_counter)
+    torch.set_num_threads(threads)
+    said = "seconds of CPU" if args.shared else "seconds"
+    print(f"torch {torch.__version__}, {said}, threads: {threads}; width {CHANNELS}, {HEADS} heads")
+    figures = report(args.sides or SIDES + (LARGEST,) * args.full, args.turns, "cpu", clock)
     for line in missed(figures) or ["all that was wanted is reached"]:
         print(line)
     if args.plot:

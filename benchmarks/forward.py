@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from medseg.errors import UsageError
 from medseg.inference.fast import prepare
 from medseg.inference.inputs import cases_of
 from medseg.inference.path import choose_path
@@ -45,8 +46,10 @@ def spec_and_network(folder: Path | None) -> tuple[ModelSpec, nn.Module]:
 def slices_of(spec: ModelSpec, data: Path | None, count: int) -> torch.Tensor:
     """What the network is fed: slices spread over the first cases, or noise."""
     if data is None:
-        shape = (count, spec.geometry.channels, *spec.geometry.image_size)
+        shape = (count, *spec.geometry.input_shape)
         return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    if not isinstance(spec.geometry, SliceGeometry):
+        raise UsageError("expected a model of slices, got one of patches")
     per_case, found = 8, []
     for case in cases_of(data)[: -(-count // per_case)]:
         array = prepare_image(read_volume(case.image), spec.preprocessing).array

@@ -6,18 +6,28 @@ The same cases through the same network, once read, predicted and written in a p
 by ``medseg.predict`` with its journal, leases, hashes and manifest; in turns, the least of each,
 since other programs can only add to it. Then the same command again, which finds everything done.
 The same with 50 tiny cases and a network of one layer shows the milliseconds that a case costs.
+
+    python -m benchmarks.predict_jobs --overlap
+
+Twelve phantoms of 512 × 512 × 60 by one process, with and without reading the next case and writing
+the last one beside the network; in turns, for the full network and for one of a fraction of its
+size, whose share of the time is rather that of a GPU.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
+from medseg.datasets import phantom
 from medseg.inference.predict import Predictor, PredictSettings, predict
 from medseg.loading.geometry import SliceGeometry
 from medseg.loading.preprocessing import Preprocessing
@@ -44,7 +54,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--slices", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="a network of a fraction of the size")
+    parser.add_argument("--overlap", action="store_true", help="measure that, and nothing else")
     arguments = parser.parse_args(argv)
+    if arguments.overlap:
+        _measure_overlap(2 * arguments.cases, (512, 512, 60), arguments.repeats)
+        return
     network = SMALL if arguments.small else NETWORK
     shape = (256, 256, arguments.slices)
     one, other, again = _measure(arguments.cases, shape, network, arguments.repeats)
@@ -55,6 +69,44 @@ def main(argv: list[str] | None = None) -> None:
     print(f"all done already: {again:.2f} s, the model read included")
     one, other, _ = _measure(TINY_CASES, (32, 32, 4), TINY, 2 * arguments.repeats)
     print(f"{TINY_CASES} tiny cases: {1000 * (other - one) / TINY_CASES:+.1f} ms a case")
+
+
+def _measure_overlap(cases: int, shape: tuple[int, int, int], repeats: int) -> None:
+    for name, network, precision in (("small", SMALL, "float32"), ("full", NETWORK, "auto")):
+        settings = replace(SETTINGS, precision=precision)
+        took: dict[int, list[float]] = {1: [], 2: []}
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            _write_phantoms(root, cases, shape, network)
+            for _ in range(repeats):
+                for at_once, seconds in took.items():
+                    start = time.perf_counter()
+                    with patch("medseg.inference.predict.images_at_once", return_value=at_once):
+                        done = predict(
+                            root / "images", root / "out", model=root / "model", settings=settings
+                        )
+                    seconds.append(time.perf_counter() - start)
+                    shutil.rmtree(root / "out")
+        one, two = min(took[1]), min(took[2])
+        parts = ", ".join(
+            f"{step} {sum(case['timings'][step] for case in done['cases']) / cases:.2f}"
+            for step in ("read", "network", "write")
+        )
+        gain = f"one by one {one:.2f} s, overlapping {two:.2f} s, {one / two:.2f} times"
+        print(f"{name} network, {cases} cases of {shape}: {gain}; seconds a case then: {parts}",
+              flush=True)  # fmt: skip
+
+
+def _write_phantoms(
+    root: Path, cases: int, shape: tuple[int, int, int], network: dict[str, object]
+) -> None:
+    _write(root, 0, shape, network)
+    phantom.write(root / "phantom", counts={"test": 1}, size=shape)
+    (image,) = (case.image for case in phantom.cases(root / "phantom", split="test"))
+    (root / "images").mkdir()
+    for number in range(cases):
+        shutil.copy(str(image), root / "images" / f"case_{number}.nii.gz")
+    time.sleep(2.5)  # hashes of files that were written just now are not remembered
 
 
 def _measure(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from medseg.errors import UsageError
 from medseg.inference.native import resample_logits, same_grid, turn_to_native
 from medseg.inference.predictor import Predictor, PredictSettings
 from medseg.inference.slices import logits_of_slices
@@ -59,6 +60,17 @@ def ours(path: Path, model: LoadedModel, most_gb: float | None) -> Callable[[], 
     return lambda: predictor(read_volume(path))
 
 
+def slices_of(model: LoadedModel) -> SliceGeometry:
+    """How the model sees slices.
+
+    Raises:
+        UsageError: If it sees patches.
+    """
+    if not isinstance(model.spec.geometry, SliceGeometry):
+        raise UsageError("expected a model of slices, got one of patches")
+    return model.spec.geometry
+
+
 def whole(path: Path, model: LoadedModel) -> Callable[[], Volume]:
     """The logits of all slices, then the native grid and the labels at once."""
 
@@ -67,7 +79,7 @@ def whole(path: Path, model: LoadedModel) -> Callable[[], Volume]:
         native = Header(volume.array.shape, volume.affine, volume.array.dtype)
         prepared = prepare_image(volume, model.spec.preprocessing)
         images = np.ascontiguousarray(prepared.array.transpose(2, 0, 1))
-        parts = logits_of_slices(model.network, images, model.spec.geometry)
+        parts = logits_of_slices(model.network, images, slices_of(model))
         if same_grid(prepared.affine, prepared.array.shape, native):
             logits = torch.cat([part for _, part in parts])
             labels = logits.max(dim=1).indices.to(torch.uint8).numpy()
@@ -84,7 +96,7 @@ def monai(path: Path, model: LoadedModel) -> Callable[[], Volume]:
     from monai.inferers import SliceInferer
     from monai.transforms import ScaleIntensityRange
 
-    size = model.spec.geometry.image_size
+    size = slices_of(model).image_size
     inferer = SliceInferer(roi_size=size, spatial_dim=2, sw_batch_size=16, overlap=0.25)
 
     def work() -> Volume:

@@ -22,6 +22,7 @@ _VERBS = {
     "train": "medseg.config",
     "convert_weights": "medseg.convert",
     "predict": "medseg.inference.predict",
+    "choose_postprocessing": "medseg.choose_postprocessing",
     "evaluate": "medseg.evaluation.evaluate",
     "compare": "medseg.evaluation.compare",
     "roc": "medseg.roc",
@@ -30,6 +31,7 @@ _VERBS = {
     "view": "medseg.view.view",
     "export": "medseg.export.export",
     "verify": "medseg.export.export",
+    "plan": "medseg.plan.plan",
 }
 
 

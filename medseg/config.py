@@ -9,6 +9,7 @@ import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,7 @@ def build_network(config: ConfigParser, *, pretrained: bool = True) -> tuple[nn.
         UsageError: If the network's channels do not fit the organs or the neighbouring slices.
     """
     spec, paths = model_spec(config), pretrained_of(config) if pretrained else []
-    try:
-        network: nn.Module = config.get_parsed_content("network")
-    except RuntimeError as error:  # ConfigParser's, around what the network itself says
-        if isinstance(error.__cause__, MedsegError):
-            raise error.__cause__ from error
-        raise
+    network: nn.Module = _build(config, "network")
     if not paths:
         return network, spec
     report = load_pretrained(network, paths)
@@ -150,8 +146,8 @@ def model_spec(config: ConfigParser) -> ModelSpec:
     spec = ModelSpec(
         network=_plain(config, "network"),
         labels=config.get_parsed_content("labels"),
-        preprocessing=config.get_parsed_content("preprocessing"),
-        geometry=config.get_parsed_content("geometry"),
+        preprocessing=_build(config, "preprocessing"),
+        geometry=_build(config, "geometry"),
         inference=_inference(config),
     )
     check_channels(spec)
@@ -195,7 +191,7 @@ def train(
         InputError: If cases cannot be used; it names all of them.
     """
     parsed = load_config(config, overrides)
-    build = parsed.get_parsed_content
+    build = partial(_build, parsed)
     out_dir = Path(build("out_dir"))
     check_folder(out_dir, resume=resume, overwrite=overwrite)
     set_determinism(build("seed"))
@@ -279,6 +275,16 @@ def _parse(value: str) -> Any:
         return json.loads(value)
     except json.JSONDecodeError:
         return value
+
+
+def _build(config: ConfigParser, key: str) -> Any:
+    """The object at ``key``; what it says itself of its arguments comes as it is."""
+    try:
+        return config.get_parsed_content(key)
+    except RuntimeError as error:  # ConfigParser's, around it
+        if isinstance(error.__cause__, MedsegError):
+            raise error.__cause__ from error
+        raise
 
 
 def _plain(config: ConfigParser, key: str) -> Any:

@@ -22,8 +22,8 @@ from medseg.networks.meta import (
 )
 
 NOTES = {
-    "flops": "one forward pass of one slice; a multiply-add counts as 2, norms, activations and "
-    "resizing as 0",
+    "flops": "one forward pass of one slice or patch; a multiply-add counts as 2, norms, "
+    "activations and resizing as 0",
     "memory": "float32; activations are what a forward pass keeps for the backward pass, with "
     "explicit attention (fused keeps less) and without the loss",
     "sizes": "found by trying some, without training",
@@ -96,7 +96,7 @@ def _count(part: nn.Module) -> int:
 
 
 def _batch_size(config: Any) -> int:
-    """Slices per batch of the config's loader, 1 if it does not say."""
+    """Slices or patches per batch of the config's loader, 1 if it does not say."""
     loader = config["train_loader"]
     return (
         int(config.get_parsed_content("train_loader::batch_size")) if "batch_size" in loader else 1

@@ -183,6 +183,7 @@ def show_costs(found: Mapping[str, Any]) -> None:
     """Parameters by part, FLOPs, memory and allowed sizes of a network."""
     console = Console(stderr=True)
     channels, size = found["input"]["channels"], "×".join(map(str, found["input"]["size"]))
+    one = "patch" if len(found["input"]["size"]) == 3 else "slice"
     count, memory, batch = found["parameters"], found["bytes"], found["batch_size"]
     table = Table(found["network"].rpartition(".")[2], "", box=SIMPLE_HEAD, pad_edge=False)
     table.add_row("input", f"{channels} × {size}")
@@ -190,12 +191,12 @@ def show_costs(found: Mapping[str, Any]) -> None:
     table.add_row("parameters", f"{count['total']:,} ({count['trainable']:,} trainable)")
     for name, number in count["parts"].items():
         table.add_row(f"  {name}", f"{number:,}")
-    table.add_row("GFLOP per slice", f"{found['flops'] / 1e9:.2f}")
+    table.add_row(f"GFLOP per {one}", f"{found['flops'] / 1e9:.2f}")
     for name, label in (
         ("weights", "MB of weights"),
         ("gradients", "MB of gradients"),
         ("optimizer", "MB of optimizer state"),
-        ("activations_per_slice", "MB of activations per further slice"),
+        ("activations_per_slice", f"MB of activations per further {one}"),
         ("activations", f"MB of activations, batch of {batch}"),
     ):
         if name in memory:

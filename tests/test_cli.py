@@ -21,7 +21,7 @@ from medseg.errors import (
 
 VERBS = (
     "info", "check", "demo", "train", "convert-weights", "predict", "evaluate", "compare",
-    "report", "copy", "store",
+    "report", "copy", "store", "plan",
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_every_verb_has_help_with_an_example_and_is_a_python_function(verb, caps
         assert callable(getattr(medseg, verb.replace("-", "_")))
 
 
-@pytest.mark.parametrize("module", ["info", "demo", "report"])
+@pytest.mark.parametrize("module", ["info", "demo", "report", "plan"])
 def test_a_verb_stays_a_function_when_the_module_of_its_name_is_imported(module):
     importlib.import_module(f"medseg.{module}")
     assert callable(getattr(medseg, module))

@@ -102,3 +102,9 @@ def test_channels_that_do_not_fit_organs_or_slices_are_refused_before_anything_r
 ):
     with pytest.raises(UsageError, match=message):
         model_spec(load_config("phantom_transunet", [change]))
+
+
+def test_what_a_part_says_of_its_arguments_is_told_as_it_is():
+    config = load_config("hippocampus_unet_3d", ["geometry::patch_size=[40, 56]"])
+    with pytest.raises(UsageError, match=r"^patch_size must be three positive sizes, got \(40, 56"):
+        model_spec(config)

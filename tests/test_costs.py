@@ -7,7 +7,10 @@ import medseg
 from medseg import cli
 from medseg.config import build_network, load_config
 from medseg.errors import UsageError
-from medseg.model import write_model
+from medseg.loading.geometry import PatchGeometry
+from medseg.loading.preprocessing import Preprocessing
+from medseg.model import ModelSpec, read_model, write_model
+from medseg.model import build_network as build_plain
 
 
 def test_a_config_gives_parameters_flops_memory_and_sizes():
@@ -65,6 +68,27 @@ def test_a_model_folder_is_looked_into(tmp_path, capsys):
     assert cli.run(["info", "--model", str(tmp_path / "model" / "none")]) == 2
     assert cli.run(["info", "seed=1"]) == 2
     capsys.readouterr()
+
+
+def test_a_model_of_volumes_is_looked_into(tmp_path, capsys):
+    network = {
+        "_target_": "medseg.networks.transunet_3d.TransUNet3D", "image_size": [40, 56, 24],
+        "num_classes": 3, "attention": "windowed", "widths": [4, 4, 8], "strides": [[2, 2, 1], 2],
+        "hidden_size": 24, "mlp_dim": 24, "num_heads": 4, "num_layers": 1,
+    }  # fmt: skip
+    built = build_plain(network)
+    spec = ModelSpec(
+        network, {"a": 1, "b": 2}, Preprocessing(window=(0, 1)), PatchGeometry((40, 56, 24))
+    )
+    write_model(tmp_path, spec, built, {})
+    found = medseg.info(tmp_path)
+    assert found["input"] == {"channels": 1, "size": [40, 56, 24]}
+    assert found["parameters"]["total"] == sum(p.numel() for p in built.parameters())
+    assert cli.run(["info", "--model", str(tmp_path)]) == 0
+    assert "GFLOP per patch" in capsys.readouterr().err
+    again, volume = read_model(tmp_path).network, torch.randn(1, 1, 17, 30, 20)
+    with torch.inference_mode():
+        assert torch.equal(again(volume), built.eval()(volume))
 
 
 def test_an_input_that_the_network_does_not_take_is_said():

@@ -20,6 +20,7 @@ from medseg.cli import (  # noqa: F401 - their verbs join the application
     evaluation,
     experiments,
     export,
+    planning,
     prediction,
 )
 from medseg.cli.app import app

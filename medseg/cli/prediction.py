@@ -1,4 +1,4 @@
-"""Verbs that predict and show what was predicted: predict, view."""
+"""Verbs that predict and show what was predicted: predict, choose-postprocessing, view."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ import typer
 from medseg.cli.app import AsJson, Cluster, Device, NumParts, PartId, Quiet, Resume, Workers, app
 from medseg.cli.cases import stop_if_failed
 from medseg.cli.evaluation import organ_values
+from medseg.cli.tables import show_choice
 from medseg.terminal import Bars, answer, say
 
 Source = Annotated[
@@ -35,6 +36,10 @@ Format = Annotated[
     str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
 ]
 Seg = Annotated[bool, typer.Option("--dicom-seg", help="A DICOM SEG besides, for DICOM series.")]
+Probabilities = Annotated[
+    bool,
+    typer.Option("--probabilities", help="Those of every class besides, float16 in .npy."),
+]
 Contours = Annotated[
     bool, typer.Option("--rtstruct", help="Contours as RTSTRUCT besides, for DICOM series.")
 ]
@@ -60,6 +65,7 @@ def predict(
     form: Format = "nii.gz",
     seg: Seg = False,
     rtstruct: Contours = False,
+    probabilities: Probabilities = False,
     series: Series = None,
     preview: Preview = False,
     overwrite: Resume = False,
@@ -86,7 +92,7 @@ def predict(
         device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
         suffix=f".{form.lstrip('.').lower()}", tta=tta, max_memory_gb=max_memory,
         overlap=overlap,
-        extras=tuple(name for name, wanted in (("seg", seg), ("rtstruct", rtstruct)) if wanted),
+        extras=_chosen(probabilities=probabilities, seg=seg, rtstruct=rtstruct),
     )  # fmt: skip
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)
     with Bars(not no_progress) as bars:
@@ -99,12 +105,41 @@ def predict(
     _tell(done, output, as_json)
 
 
+def _chosen(*, probabilities: bool, seg: bool, rtstruct: bool) -> tuple[str, ...]:
+    extras = {"probabilities": probabilities, "seg": seg, "rtstruct": rtstruct}
+    return tuple(name for name, wanted in extras.items() if wanted)
+
+
 def _tell(done: dict[str, Any], output: Path, as_json: bool) -> None:
     if done["path"]:
         say(f"Network run in {done['path']['precision']}: {done['path']['why']}")
     answer(done, as_json, lambda _: say(_summary(done, output)))
     failed = [case for case in done["cases"] if case["status"] == "failed"]
     stop_if_failed([(case["case_id"], case["error"]) for case in failed], len(done["cases"]))
+
+
+@app.command("choose-postprocessing")
+def choose_postprocessing(
+    model: Annotated[Path, typer.Option("-m", "--model", help="Run folder, or model folder.")],
+    cases: Annotated[
+        Path | None, typer.Option("-i", "--input", help="Validation cases (JSON); the run's own.")
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 16,
+    as_json: AsJson = False,
+    no_progress: Quiet = False,
+) -> None:
+    """Choose on validation cases which post-processing helps which organ; it goes onto the card.
+
+    Example: `medseg choose-postprocessing -m runs/phantom_transunet`
+    """
+    from medseg.choose_postprocessing import choose_postprocessing as choose
+    from medseg.inference.predict import PredictSettings
+
+    settings = PredictSettings(device=device, batch_size=batch_size)
+    with Bars(not no_progress) as bars:
+        found = choose(model, cases, settings=settings, progress=bars)
+    answer(found, as_json, show_choice)
 
 
 def _draw(output: Path, bars: Bars) -> None:

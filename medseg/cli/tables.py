@@ -42,6 +42,24 @@ def show_comparison(found: Mapping[str, Any], folder: Path) -> None:
     console.print(f"Written: {escape(str(folder))}", soft_wrap=True, highlight=False)
 
 
+def show_choice(found: Mapping[str, Any]) -> None:
+    """Per organ the mean DSC before and after, and what was chosen."""
+    table = Table(
+        "organ", "cases", "DSC before", "after", "chosen", box=SIMPLE_HEAD, pad_edge=False
+    )
+    for organ, one in found["organs"].items():
+        figures = [one["dsc_before"], one["dsc_after"]]
+        step = one["step"] or {}
+        said = ", ".join(
+            name if value is True else f"{name} {value}" for name, value in step.items()
+        )
+        cells = (NOTHING if figure is None else f"{figure:.4f}" for figure in figures)
+        table.add_row(escape(organ), str(one["cases"]), *cells, said or "nothing")
+    console = Console(stderr=True)
+    console.print(table)
+    console.print(f"Written onto the card in {escape(found['model'])}", soft_wrap=True)
+
+
 def show_subgroups(found: Mapping[str, Any]) -> None:
     """A table of organs for each subgroup and each of the first metrics."""
     from medseg.evaluation.subgroups import subgroup_rows

@@ -36,7 +36,7 @@ def check_exportable(spec: ModelSpec) -> None:
 def loading(key: str = "image") -> list[Config]:
     """Read a NIfTI file as (1, X, Y, Z)."""
     return [
-        {"_target_": "LoadImaged", "keys": key, "reader": "NibabelReader"},
+        {"_target_": "LoadImaged", "keys": key},
         {"_target_": "EnsureChannelFirstd", "keys": key},
     ]
 

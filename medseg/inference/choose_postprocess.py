@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from medseg.metrics import dsc, hd95
 from medseg.metrics.boxes import bounding_boxes
 from medseg.metrics.crops import join
 
-Case = tuple[np.ndarray, np.ndarray, Sequence[float]]
+Compared = tuple[np.ndarray, np.ndarray, Sequence[float]]  # predicted, true, spacing in mm
 PIECES = (
     Step(keep_largest=1),
     Step(keep_largest=2),
@@ -40,13 +40,34 @@ class _Figures:
             self.false_positives += bool(pred.any())
 
 
-def choose_postprocessing(
-    cases: Iterable[Case],
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for an organ.
+
+    Attributes:
+        step: What helps, or ``None`` where nothing does.
+        dsc_before: Mean DSC over the cases that have the organ, as predicted; ``None`` if none.
+        dsc_after: The same after ``step``.
+        cases: How many have the organ.
+    """
+
+    step: Step | None
+    dsc_before: float | None
+    dsc_after: float | None
+    cases: int
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"step": None if self.step is None else self.step.to_plain()}
+
+
+def choose_steps(
+    cases: Iterable[Compared],
     labels: Mapping[str, int],
     *,
     least_gain: float = 1e-3,
     tolerance: float = 0.01,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Choice]:
     """Choose for every organ what raises its mean DSC, and nothing where nothing does.
 
     First one of ``PIECES``, the best, then ``HOLES`` on top. A choice counts only if the mean DSC
@@ -61,7 +82,7 @@ def choose_postprocessing(
         tolerance: Share by which the mean HD95 may rise.
 
     Returns:
-        Organ → arguments of :class:`Step`, for ``postprocessing`` on a model's card.
+        Organ → what was chosen.
     """
     figures: dict[str, dict[Step | None, _Figures]] = {
         organ: defaultdict(_Figures) for organ in labels
@@ -73,8 +94,15 @@ def choose_postprocessing(
             if box is not None:
                 masks = pred[box] == value, label[box] == value
                 _add_case(figures[organ], masks, pred[box] == 0, spacing)
-    chosen = {organ: _choose(found, least_gain, tolerance) for organ, found in figures.items()}
-    return {organ: step.to_plain() for organ, step in chosen.items() if step is not None}
+    return {organ: _choice(found, least_gain, tolerance) for organ, found in figures.items()}
+
+
+def _choice(found: dict[Step | None, _Figures], least_gain: float, tolerance: float) -> Choice:
+    step = _choose(found, least_gain, tolerance)
+    before, after = found[None].dsc, found[step].dsc
+    if not before:
+        return Choice(None, None, None, 0)
+    return Choice(step, float(np.mean(before)), float(np.mean(after)), len(before))
 
 
 def _add_case(

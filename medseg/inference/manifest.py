@@ -13,7 +13,7 @@ from typing import Any
 from medseg import __version__
 from medseg.case import Case
 from medseg.files import read_json, write_json
-from medseg.inference.work import MEMORY, Job
+from medseg.inference.job import MEMORY, Job
 from medseg.jobs import Journal, Outcome, in_one_line
 from medseg.jobs.claims import CLAIMS, WORKERS, forget_dead
 from medseg.jobs.lease import HeldError, lease
@@ -93,7 +93,7 @@ def sweep(job: Job, cases: Sequence[Case], content: dict[str, Any]) -> None:
     journal = Journal(job.journal)
     done = [case for case in cases if statuses[case.case_id] != "pending"]
     names = {MANIFEST, *(job.target(case).name for case in done)}
-    names |= {f"{case.case_id}.{extra}.dcm" for case in done for extra in job.settings.extras}
+    names |= {job.extra(case, name).name for case in done for name in job.settings.extras}
     names |= {f"{journal.name(case.case_id)}.json" for case in done}
     for folder in (job.output, job.journal):
         for path in folder.glob(".tmp-*"):

@@ -19,7 +19,7 @@ from medseg.errors import ResourceError
 from medseg.inference.label_map import Run
 from medseg.inference.native import values_of_classes
 from medseg.inference.prepared import PreparedSlices
-from medseg.inference.window_sums import MAPPED_BYTES
+from medseg.inference.window_sums import ROW_BYTES
 from medseg.inference.windows import AT_ONCE, HANDED_BYTES, Tiling, most_held
 from medseg.loading.geometry import PatchGeometry, SliceGeometry
 from medseg.model import ModelSpec
@@ -172,7 +172,7 @@ def _added(
     pixels = max(images.shape[1] * images.shape[2], voxels // max(len(images), 1))
     slab = max(run.slab_bytes, 12 * pixels)
     if isinstance(spec.geometry, PatchGeometry):
-        busiest = _of_windows(forward, slab, run, len(values), images, spec.geometry)
+        busiest = _of_windows(forward, slab, run, spec, images, spec.geometry)
     else:
         busiest = _of_slices(forward, slab, run.batch_of(spec), len(values), images, spec.geometry)
     return voxels * values.itemsize + busiest
@@ -190,18 +190,20 @@ def _of_slices(
 
 
 def _of_windows(
-    forward: float, slab: int, run: Run, classes: int, images: PreparedSlices,
+    forward: float, slab: int, run: Run, spec: ModelSpec, images: PreparedSlices,
     geometry: PatchGeometry,
 ) -> float:  # fmt: skip
     """A layer's planes, the sums, and the larger of the network and what follows it."""
-    tiling = Tiling.of(images.shape, geometry)
+    tiling, classes = Tiling.of(images.shape, geometry), len(spec.labels) + 1
+    window = 4 * classes * math.prod(geometry.patch_size)
     plane = tiling.plane_bytes(classes)
     held = most_held(run.device) if run.held_bytes is None else run.held_bytes
     sums = tiling.sum_bytes(classes)
-    sums = sums if sums <= held else MAPPED_BYTES
+    sums = sums if sums <= held else min(sums, ROW_BYTES)
     layer = 4 * math.prod(tiling.plane) * (tiling.patch[0] + 3 * AT_ONCE)
     handed = max(plane, HANDED_BYTES)
-    return layer + sums + max(forward, 3 * handed + 2 * plane + slab)
+    adding = (run.batch_of(spec) + 1) * window
+    return layer + sums + max(forward, adding, 3 * handed + 2 * plane + slab)
 
 
 def _has_bytes(value: Any) -> bool:

@@ -9,15 +9,16 @@ from typing import Any
 from medseg.case import Case
 from medseg.errors import ResourceError, UsageError
 from medseg.inference.inputs import cases_of
+from medseg.inference.job import Job, card_of, images_at_once, loaded, unload
 from medseg.inference.manifest import MANIFEST, Manifest
 from medseg.inference.predictor import Predictor, PredictSettings, pick_device, predict_volume
-from medseg.inference.work import Job, card_of, fingerprint, holds, loaded, predict_case, unload
+from medseg.inference.work import fingerprint, holds, predict_case
 from medseg.jobs import JobSettings, Journal, Order, Progress, join_job, run_claimed, silent
 from medseg.jobs.claims import WORKERS
-from medseg.jobs.lease import SUFFIX
+from medseg.jobs.lease import names_in
 
 __all__ = ["MANIFEST", "PredictSettings", "Predictor", "pick_device", "predict", "predict_volume"]
-EXTRAS = ("seg", "rtstruct")
+EXTRAS = ("probabilities", "seg", "rtstruct")
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
@@ -33,6 +34,9 @@ def predict(
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Predict one label map per case on the grid of its input file.
+
+    In one process the next case is read and the last one written while the network runs, with no
+    more than two images in memory; not so where memory is bounded.
 
     Stopped, or given new cases, it goes on when it is called again: a label map is kept if it is
     as it was written and image, model and settings are the same. Any number of processes may
@@ -97,7 +101,7 @@ def _check_outputs(settings: PredictSettings) -> None:
         raise UsageError(f"format {settings.suffix!r}: expected one of {', '.join(FORMATS)}")
     unknown = [name for name in settings.extras if name not in EXTRAS]
     if unknown:
-        raise UsageError(f"extra {unknown[0]!r}: expected {' or '.join(EXTRAS)}")
+        raise UsageError(f"extra {unknown[0]!r}: expected one of {', '.join(EXTRAS)}")
 
 
 def _run(
@@ -108,10 +112,12 @@ def _run(
         folder=job.journal, anew=job.settings.overwrite,
     )  # fmt: skip
     manifest, total = Manifest(job, cases), len(jobs.share_of(cases))
+    ahead = images_at_once(job.settings)
+    threads = ahead + 1 if ahead > 1 else 1  # one more writes
     progress("Predicting", 0, total)
     try:
         for done, outcome in enumerate(
-            run_claimed(order, cases, settings=jobs, workers=workers), 1
+            run_claimed(order, cases, settings=jobs, workers=workers, threads=threads), 1
         ):
             if len(cases) == 1:
                 outcome.unwrap()
@@ -143,7 +149,7 @@ def _refuse_overwriting(job: Job, cases: Sequence[Case]) -> None:
 
 def _leave_nothing(job: Job) -> None:
     """Remove the folder that was made for an only case which failed."""
-    if not any((job.journal / WORKERS).glob(f"*{SUFFIX}")):  # nobody joined us meanwhile
+    if not names_in(job.journal / WORKERS):  # nobody joined us meanwhile
         Journal(job.journal).remove()
         with contextlib.suppress(OSError):
             job.output.rmdir()

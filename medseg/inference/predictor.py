@@ -1,8 +1,9 @@
 """One volume in, its label map on its own grid out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,11 +17,18 @@ from medseg.inference.path import Path as NetworkPath
 from medseg.inference.path import check_precision, choose_path
 from medseg.inference.postprocess import postprocess
 from medseg.inference.prepared import PreparedSlices
+from medseg.inference.probe import sample_within
 from medseg.inference.slices import sample_inputs
 from medseg.inference.windows import sample_windows
 from medseg.loading.geometry import PatchGeometry
 from medseg.model import LoadedModel, ModelSpec
 from medseg.volumes import Header, Volume
+
+NO_LABEL = "changes no label"  # in a field's metadata: a change of it leaves finished cases valid
+
+
+def _no_label(default: Any) -> Any:
+    return field(default=default, metadata={NO_LABEL: True})
 
 
 @dataclass(frozen=True)
@@ -41,17 +49,18 @@ class PredictSettings:
             smaller for it. ``None`` leaves them as they are.
         overlap: Of neighbouring patches, at least 0 and below 1; ``None``: as the model's card
             says.
-        extras: What is written beside the label map of a DICOM series: ``"seg"``, a DICOM SEG,
-            and ``"rtstruct"``, contours.
+        extras: What is written beside the label map: ``"probabilities"``, see
+            :class:`medseg.inference.probabilities.ProbabilityFile`; of a DICOM series also
+            ``"seg"``, a DICOM SEG, and ``"rtstruct"``, contours.
     """
 
-    device: str = "auto"
-    batch_size: int = 16
+    device: str = _no_label("auto")
+    batch_size: int = _no_label(16)
     precision: str = "auto"
     suffix: str = ".nii.gz"
-    overwrite: bool = False
+    overwrite: bool = _no_label(False)
     tta: str = "none"
-    max_memory_gb: float | None = None
+    max_memory_gb: float | None = _no_label(None)
     overlap: float | None = None
     extras: tuple[str, ...] = ()
 
@@ -143,9 +152,9 @@ class Predictor:
     def _network_for(self, images: PreparedSlices) -> nn.Module:
         if self._network is None:
             sample = _sample(images, self.spec, self.device)
-            paths = [
-                choose_path(one.network, sample, self.settings.precision) for one in self.models
-            ]
+            networks = [one.network for one in self.models]
+            sample = sample_within(self.settings.max_memory_gb, sample, networks)
+            paths = [choose_path(one, sample, self.settings.precision) for one in networks]
             self.path = paths[0]
             networks = [path.network for path in paths]
             self._network = networks[0]

@@ -1,5 +1,6 @@
 """Probabilities of every class on the native grid, written slab by slab."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,7 @@ class ProbabilityFile:
             axial_last = int(np.argsort(io_orientation(self._native.affine)[:, 0])[2]) == 2
             shape = (self._classes, *self._native.shape[:3])
             open_memmap(self._temporary, "w+", np.float16, shape, fortran_order=axial_last)
+            _fill(self._temporary)
         return self
 
     def __exit__(
@@ -76,3 +78,14 @@ class ProbabilityFile:
             ras[:, :, first : first + len(arrays)] = arrays[:, index].transpose(1, 2, 0)
         file.flush()
         return labels_of(scores)
+
+
+def _fill(path: Path) -> None:
+    """Take the file's place on the disk: a full one ends a process that writes into a mapped file.
+
+    Raises:
+        OSError: If the disk has too little.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

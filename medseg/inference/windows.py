@@ -6,6 +6,7 @@ with Gaussian weights. Planes that no further window reaches are handed on, so t
 ever kept for as many planes as a window is deep, however deep the volume is.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from torch import nn
 
 from medseg.errors import ModelError
 from medseg.inference.slices import PRECISIONS, Slices
-from medseg.inference.window_sums import WindowSums
+from medseg.inference.window_sums import FileSums, MemorySums, WindowSums
 from medseg.loading.geometry import PatchGeometry
 
 HELD_BYTES = 2**29  # of sums in memory; more of them go to a file
@@ -68,9 +69,9 @@ def logits_of_windows(
             for z, planes in _layers(images, tiling):
                 for corners, batch in _batches(planes, tiling, batch_size):
                     logits = _forward(network, batch.to(device), precision)
-                    sums = sums or stack.enter_context(
-                        _sums(tiling, logits.shape[1], device, held_bytes)
-                    )
+                    if sums is None:
+                        sums = _sums(tiling, logits.shape[1], device, held_bytes)
+                        stack.callback(sums.close)
                     for corner, scores in zip(corners, logits, strict=True):
                         sums.add((z, *corner), scores, weights)
                     del logits, scores  # before there are the next ones
@@ -164,7 +165,7 @@ def sample_windows(
     """
     tiling = Tiling.of(images.shape, geometry)
     layers, corners = tiling.starts[0], tiling.corners
-    count = max(1, min(count, len(layers), SAMPLE_VOXELS // int(np.prod(tiling.patch))))
+    count = max(1, min(count, len(layers), SAMPLE_VOXELS // math.prod(tiling.patch)))
     chosen = [layers[(2 * part + 1) * len(layers) // (2 * count)] for part in range(count)]
     windows = []
     for z, planes in _layers(images, replace(tiling, starts=(chosen, *tiling.starts[1:]))):
@@ -232,7 +233,7 @@ def _finished(
     """Means of the planes that no layer after the one at ``z`` reaches, without the padding."""
     _, rows, columns = tiling.shape
     stop = min([start for start in tiling.starts[0] if start > z], default=tiling.shape[0])
-    count = max(1, HANDED_BYTES // tiling.plane_bytes(sums.classes))
+    count = max(1, HANDED_BYTES // (4 * math.prod(sums.shape[1:])))
     for first in range(z, stop, count):
         planes = range(first, min(first + count, stop))
         means = sums.take(planes.start, planes.stop)
@@ -253,7 +254,6 @@ def _total_weight(tiling: Tiling, weights: torch.Tensor, plane: int) -> torch.Te
 
 
 def _sums(tiling: Tiling, classes: int, device: str | torch.device, held_bytes: int) -> WindowSums:
-    return WindowSums(
-        tiling.patch[0], classes, tiling.plane, device=device,
-        in_file=tiling.sum_bytes(classes) > held_bytes,
-    )  # fmt: skip
+    shape = (tiling.patch[0], classes, *tiling.plane)
+    in_memory = tiling.sum_bytes(classes) <= held_bytes
+    return MemorySums(shape, device) if in_memory else FileSums(shape, device)

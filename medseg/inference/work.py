@@ -1,71 +1,28 @@
 """One case of a job: read, predict, write, say what became of it; in any process."""
 
+import gc
 import gzip
 import hashlib
-import json
-import threading
 import time
 import zlib
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medseg import __version__
 from medseg.case import Case
-from medseg.errors import InputError, ModelError, UsageError
+from medseg.errors import DiskFullError, InputError, ResourceError
 from medseg.files import sha256
 from medseg.inference.exposures import predict_exposure
 from medseg.inference.inputs import read_image
-from medseg.inference.predictor import Predictor, PredictSettings
+from medseg.inference.job import MEMORY, PROBABILITIES, Job, Loaded, loaded
+from medseg.jobs import in_turn
 from medseg.loading.content import Content, content_of, state_of
-from medseg.model import CARD, ModelSpec, read_model
-from medseg.volumes import Volume, choose_series, is_dicom_path, suffix_of, write_label_map
+from medseg.model import ModelSpec
+from medseg.volumes import Volume, choose_series, is_dicom_path, write_label_map
 from medseg.volumes.dicom_source import Algorithm
 from medseg.volumes.files import files_of
-from medseg.volumes.fits import FITS
 
-JOURNAL, MEMORY = ".journal", "inputs"  # in the output folder; in the journal
-NOT_IN_LABELS = {"device", "batch_size", "overwrite", "max_memory_gb"}  # no label depends on them
 BLOCK = 1 << 20
-_LOADING = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the cases of a job have in common; picklable.
-
-    Attributes:
-        models: The model folders, absolute paths; of several, probabilities are averaged.
-        cards: SHA-256 of every ``model.json``, which names that of the weights.
-        output: Folder for the label maps, an absolute path.
-        settings: How to run.
-        series_uid: Which series, where a DICOM folder or zip holds several.
-    """
-
-    models: tuple[Path, ...]
-    cards: tuple[str, ...]
-    output: Path
-    settings: PredictSettings
-    series_uid: str | None = None
-
-    @property
-    def journal(self) -> Path:
-        """Folder of the journal."""
-        return self.output / JOURNAL
-
-    @property
-    def digest(self) -> str:
-        """Hash of all that label maps depend on besides their images."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k not in NOT_IN_LABELS}
-        about = [__version__, self.cards, self.series_uid, settings]
-        plain = json.dumps(about, sort_keys=True, default=str)
-        return hashlib.sha256(plain.encode()).hexdigest()
-
-    def target(self, case: Case) -> Path:
-        """Where the label map of a case is written; masks of FITS images are FITS as well."""
-        fits = isinstance(case.image, Path) and suffix_of(case.image) in FITS
-        return self.output / f"{case.case_id}{'.fits' if fits else self.settings.suffix}"
 
 
 def predict_case(job: Job, case: Case) -> dict[str, Any]:
@@ -73,7 +30,7 @@ def predict_case(job: Job, case: Case) -> dict[str, Any]:
 
     Returns:
         Plain data: name and hash of the label map, hash of the image, path through the network,
-        seconds in all and by step.
+        seconds in all, waiting for the network left out, and by step.
 
     Raises:
         InputError: If the image cannot be used.
@@ -82,21 +39,25 @@ def predict_case(job: Job, case: Case) -> dict[str, Any]:
         DiskFullError: If the disk is full.
     """
     start, target, content = time.perf_counter(), job.target(case), _content(job, case)
-    predictor, lock = loaded(job)
-    with lock:  # threads of one process take turns at its network
-        label_map, times = _predict(job, predictor, case)
-    if state_of(files_of(case.image)) != content.state:
-        raise InputError(_first(case), "a file at rest", "one that changed while it was read")
+    model = loaded(job)
+    times: dict[str, float] = {}
+    label_map = _predict(job, model, case, times)
     before = time.perf_counter()
-    write_label_map(target, label_map)
-    extras = write_extras(job, case, label_map, predictor.model.spec)
+    try:
+        if state_of(files_of(case.image)) != content.state:
+            raise InputError(_first(case), "a file at rest", "one that changed while it was read")
+        write_label_map(target, label_map)
+        extras = write_extras(job, case, label_map, model.predictor.model.spec)
+    except BaseException:
+        job.extra(case, PROBABILITIES).unlink(missing_ok=True)
+        raise
     times["write"] = time.perf_counter() - before
     return {
         "prediction": target.name,
-        "seconds": round(time.perf_counter() - start, 3),
+        "seconds": round(time.perf_counter() - start - times.pop("wait"), 3),
         "timings": {step: round(seconds, 3) for step, seconds in times.items()},
-        "device": str(predictor.device),
-        "path": predictor.path.to_plain() if predictor.path else None,
+        "device": str(model.predictor.device),
+        "path": model.predictor.path.to_plain() if model.predictor.path else None,
         "input_sha256": content.digest if len(content.hashes) > 1 else content.hashes[0],
         "output_sha256": sha256(target),
         **({"extras": {path.name: sha256(path) for path in extras}} if extras else {}),
@@ -131,78 +92,67 @@ def holds(job: Job, case: Case, result: dict[str, Any]) -> bool:
     return True
 
 
-def loaded(job: Job) -> tuple[Predictor, threading.Lock]:
-    """The model of a job, read once per process; who holds the lock may use it.
-
-    Raises:
-        ModelError: If it is missing, damaged, not trusted or not the one of the job.
-        UsageError: If the device is not there.
-    """
-    with _LOADING:
-        return _load(job)
-
-
-def unload() -> None:
-    """Let go of the model of the last job."""
-    _load.cache_clear()
+def _predict(job: Job, model: Loaded, case: Case, times: dict[str, float]) -> Volume:
+    """Label map of a case, alone in memory if there was too little beside another one."""
+    if model.room.size > 1:
+        try:
+            with model.room.take(1):
+                return _predict_one(job, model, case, times)
+        except DiskFullError:
+            raise
+        except (MemoryError, ResourceError):
+            gc.collect()
+    with model.room.take(model.room.size):
+        return _predict_one(job, model, case, times)
 
 
-@lru_cache(maxsize=1)
-def _load(job: Job) -> tuple[Predictor, threading.Lock]:
-    for folder, card in zip(job.models, job.cards, strict=True):
-        if card_of(folder) != card:
-            raise ModelError(f"{folder}: the model has changed since the job began; start it again")
-    models = [read_model(folder) for folder in job.models]
-    if len(models) > 1 and any(model.spec.preprocessing.sky for model in models):
-        raise UsageError("models of exposures cannot be averaged: give one of them")
-    return Predictor(models, job.settings), threading.Lock()
-
-
-def card_of(model: Path) -> str:
-    """SHA-256 of a model folder's card.
-
-    Raises:
-        ModelError: If there is none.
-    """
-    try:
-        return sha256(model / CARD)
-    except OSError as error:
-        said = f"{CARD}: {(error.strerror or str(error)).lower()}"
-        raise ModelError(f"{model}: expected a model folder, got {said}") from error
-
-
-def _predict(job: Job, predictor: Predictor, case: Case) -> tuple[Volume, dict[str, float]]:
-    start = time.perf_counter()
+def _predict_one(job: Job, model: Loaded, case: Case, times: dict[str, float]) -> Volume:
+    predictor = model.predictor
     if predictor.model.spec.preprocessing.sky is not None:
-        label_map = predict_exposure(
-            predictor.model, case, batch_size=job.settings.batch_size, device=predictor.device,
-            precision=job.settings.precision,
+        run = partial(
+            predict_exposure, predictor.model, case, batch_size=job.settings.batch_size,
+            device=predictor.device, precision=job.settings.precision,
         )  # fmt: skip
-        return label_map, {"network": time.perf_counter() - start}
-    volume = read_image(case, job.series_uid)
-    middle = time.perf_counter()
-    label_map = predictor(volume)
-    return label_map, {"read": middle - start, "network": time.perf_counter() - middle}
+    else:
+        start = time.perf_counter()
+        volume = read_image(case, job.series_uid)
+        times["read"] = time.perf_counter() - start
+        wanted = PROBABILITIES in job.settings.extras
+        run = partial(predictor, volume, job.extra(case, PROBABILITIES) if wanted else None)
+    before = time.perf_counter()
+
+    def timed() -> Volume:
+        with model.turn:
+            start = time.perf_counter()
+            label_map = run()
+            times["wait"], times["network"] = start - before, time.perf_counter() - start
+            return label_map
+
+    return in_turn(timed)
 
 
 def write_extras(job: Job, case: Case, label_map: Volume, spec: ModelSpec) -> list[Path]:
-    """Write what was asked for beside the label map of a DICOM series; other cases have none.
+    """Write what was asked for beside the label map; other cases than DICOM series have less.
+
+    Returns:
+        All files beside the label map, the probabilities, written before, included.
 
     Raises:
         InputError: If a header of the series cannot be used.
         DiskFullError: If the disk is full.
     """
-    if not job.settings.extras or not isinstance(case.image, Path) or not is_dicom_path(case.image):
-        return []
+    wanted = [name for name in job.settings.extras if name != PROBABILITIES]
+    written = [job.extra(case, name) for name in job.settings.extras if name == PROBABILITIES]
+    if not wanted or not isinstance(case.image, Path) or not is_dicom_path(case.image):
+        return written
     from medseg.volumes.dicom_rtstruct import write_rtstruct
     from medseg.volumes.dicom_seg import write_seg
 
     writers = {"seg": write_seg, "rtstruct": write_rtstruct}
     series = choose_series(case.image, job.series_uid)
     algorithm = Algorithm(model=str(spec.network["_target_"]).rpartition(".")[2])
-    written = []
-    for name in job.settings.extras:
-        path = job.output / f"{case.case_id}.{name}.dcm"
+    for name in wanted:
+        path = job.extra(case, name)
         writers[name](path, label_map, series, spec.labels, algorithm=algorithm)
         written.append(path)
     return written

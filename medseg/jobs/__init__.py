@@ -1,5 +1,6 @@
 """One way to run a function over many cases."""
 
+from medseg.jobs.ahead import in_turn
 from medseg.jobs.claims import Order, join_job, run_claimed
 from medseg.jobs.each import run_each
 from medseg.jobs.journal import Journal, open_journal
@@ -9,6 +10,6 @@ from medseg.jobs.run import run_jobs
 from medseg.jobs.settings import JobSettings
 
 __all__ = [
-    "JobSettings", "Journal", "Order", "Outcome", "Progress", "in_one_line", "join_job",
+    "JobSettings", "Journal", "Order", "Outcome", "Progress", "in_one_line", "in_turn", "join_job",
     "open_journal", "run_claimed", "run_each", "run_jobs", "silent",
 ]  # fmt: skip

@@ -14,9 +14,10 @@ from typing import Any, Generic
 from uuid import uuid4
 
 from medseg.errors import CasesFailedError, DiskFullError, MedsegError, ModelError, UsageError
+from medseg.jobs.ahead import run_ahead
 from medseg.jobs.each import run_each
 from medseg.jobs.journal import BEGUN, Entry, Journal
-from medseg.jobs.lease import SUFFIX, HeldError, is_held, lease, remove_stale
+from medseg.jobs.lease import HeldError, is_held, lease, names_in, remove_stale
 from medseg.jobs.outcome import Item, Outcome, attempt, in_one_line
 from medseg.jobs.settings import JobSettings
 
@@ -65,6 +66,7 @@ def run_claimed(
     *,
     settings: JobSettings | None = None,
     workers: int = 1,
+    threads: int = 1,
 ) -> Iterator[Outcome[Item, Any]]:
     """Yield an :class:`Outcome` per item of this part, as they finish, here or in other processes.
 
@@ -78,6 +80,8 @@ def run_claimed(
         items: All of them, the same in every part.
         settings: Which share, and where it is computed.
         workers: Processes on this machine; on a cluster they are its own affair.
+        threads: With one worker, items that this process works at side by side, see
+            :func:`medseg.jobs.ahead.run_ahead`.
 
     Raises:
         DiskFullError: If the disk is full.
@@ -92,7 +96,7 @@ def run_claimed(
     ]
     waiting.sort(key=lambda task: task.before != (0, 0))
     while waiting or held:
-        for outcome in _outcomes(claim, waiting, settings, workers):
+        for outcome in _outcomes(claim, waiting, settings, workers, threads):
             task, error = outcome.item, outcome.error
             if isinstance(error, FATAL):
                 raise error
@@ -137,20 +141,16 @@ def join_job(folder: Path, job: str) -> Iterator[None]:
 
 def forget_dead(folder: Path) -> list[str]:
     """Remove the leases of workers that died, on items or on the folder; who is left in it."""
-    for name in _names(folder / CLAIMS):
+    for name in names_in(folder / CLAIMS):
         if not is_held(folder / CLAIMS, name):
             remove_stale(folder / CLAIMS, name)
     alive = []
-    for name in _names(folder / WORKERS):
+    for name in names_in(folder / WORKERS):
         if is_held(folder / WORKERS, name):
             alive.append(name)
         else:
             remove_stale(folder / WORKERS, name)
     return alive
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.name.removesuffix(SUFFIX) for path in sorted(folder.glob(f"*{SUFFIX}"))]
 
 
 class _Claim(Generic[Item]):
@@ -221,9 +221,15 @@ class _Claim(Generic[Item]):
 
 
 def _outcomes(
-    work: _Claim[Item], tasks: Sequence[_Task[Item]], settings: JobSettings, workers: int
+    work: _Claim[Item],
+    tasks: Sequence[_Task[Item]],
+    settings: JobSettings,
+    workers: int,
+    threads: int,
 ) -> Iterator[Outcome[_Task[Item], dict[str, Any] | None]]:
     if settings.cluster is None or not tasks:
+        if min(threads, len(tasks)) > 1 and workers == 1:
+            return run_ahead(work, tasks, threads=min(threads, len(tasks)))
         return run_each(work, tasks, workers=workers)
     from medseg.jobs.cluster import run_on_cluster
 

@@ -49,9 +49,9 @@ def lease(folder: Path, name: str, *, heartbeat_s: float = HEARTBEAT_S) -> Itera
     path, mine = folder / f"{name}{SUFFIX}", _myself()
     _take(path, mine)
     try:
-        for other in sorted(folder.glob(f"*{SUFFIX}")):
-            if other != path and WHOLE in (name, _name(other)):
-                _refuse_if_alive(other)
+        for other in names_in(folder):
+            if other != name and WHOLE in (name, other):
+                _refuse_if_alive(folder / f"{other}{SUFFIX}")
         done = threading.Event()
         beat = threading.Thread(target=_beat, args=(path, done, heartbeat_s), daemon=True)
         beat.start()
@@ -63,6 +63,12 @@ def lease(folder: Path, name: str, *, heartbeat_s: float = HEARTBEAT_S) -> Itera
     finally:
         if _read(path).get("token") == mine["token"]:
             path.unlink(missing_ok=True)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the leases in a folder, held or not; what a kill left half written is none."""
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
+    return [_name(path) for path in paths if not path.name.startswith(".")]
 
 
 def is_held(folder: Path, name: str) -> bool:

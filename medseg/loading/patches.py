@@ -1,20 +1,20 @@
 """3D patches of stored cases as a map-style data set, and their training batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from medseg.case import Case
 from medseg.errors import UsageError
 from medseg.loading.geometry import PatchGeometry
 from medseg.loading.loaders import loader_of
 from medseg.loading.preprocessing import Preprocessing
-from medseg.loading.sampling import SAMPLING_STREAM
+from medseg.loading.sampling import Draw, PatchSampler
 from medseg.loading.slices import AUGMENTATION_STREAM, NOISE_LENGTH, NOISE_STREAM, Item
 from medseg.loading.store import open_store
 from medseg.loading.stored_case import FULL_SCALE, StoredCase
@@ -26,7 +26,6 @@ from medseg.loading.volume_augmentation import (
     vary_volume,
 )
 
-Draw = tuple[int, int, int]  # case, class that the patch shall show (0 for none), number
 Box = tuple[slice, slice, slice]
 JITTER = 0.25  # of the patch, about a voxel that it shall show
 
@@ -95,7 +94,7 @@ class PatchDataset(Dataset[Item]):
     def _cut(self, case: StoredCase, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = np.asarray(self.geometry.patch_size)
         box, _ = _within(case, corner, corner + size)
-        image, label = _read(case, box)
+        image, label = (array.transpose(1, 2, 0) for array in _read(case, box))
         missing = [(0, int(n - s)) for n, s in zip(size, image.shape, strict=True)]
         return np.pad(image, missing), np.pad(label, missing).astype(np.int64)
 
@@ -109,7 +108,7 @@ class PatchDataset(Dataset[Item]):
         size = self.geometry.patch_size
         matrix = draw_volume_matrix(augment, rng, case.spacing)
         shift = draw_volume_shift(augment, rng, size)
-        moved = draw_volume_displacement(augment, rng, size)
+        moved = draw_volume_displacement(augment, rng, size, case.spacing)
         middle = (np.asarray(size) - 1) / 2
         centre = corner + middle + shift
         reach = np.abs(matrix) @ middle + (0 if moved is None else float(moved.abs().max()))
@@ -126,60 +125,6 @@ class PatchDataset(Dataset[Item]):
         length = max(NOISE_LENGTH, 2 * int(np.prod(self.geometry.patch_size)))
         rng = np.random.default_rng((NOISE_STREAM, self.seed))
         return rng.standard_normal(length, dtype=np.float32)
-
-
-class PatchSampler(Sampler[Draw]):
-    """Random cases, and for a share of the patches a class that they shall show.
-
-    For that share a class is drawn first, uniformly among the organs that occur, then one of the
-    cases that have it: rare organs are seen as often as large ones.
-
-    Args:
-        stored: The cases of the data set, in its order.
-        draws: Patches per epoch.
-        foreground: The share drawn by class, 0 to 1.
-        seed: Decides the draws, together with the epoch.
-
-    Raises:
-        UsageError: If there is nothing to draw from.
-    """
-
-    def __init__(
-        self, stored: Sequence[StoredCase], *, draws: int, foreground: float = 0.5, seed: int = 0
-    ) -> None:
-        if not 0 <= foreground <= 1:
-            raise UsageError(f"foreground must lie in 0..1, got {foreground}")
-        if draws < 1 or not stored:
-            raise UsageError(f"expected patches to draw, got {len(stored)} cases, {draws} draws")
-        shown = np.stack([case.counts.sum(axis=0) > 0 for case in stored])  # (cases, classes)
-        self.cases_of_class = {
-            int(index): np.flatnonzero(shown[:, index])
-            for index in range(1, shown.shape[1])
-            if shown[:, index].any()
-        }
-        self.length = len(stored)
-        self.draws = draws
-        self.foreground = foreground if self.cases_of_class else 0.0
-        self.seed = seed
-        self.epoch = 1
-
-    def __len__(self) -> int:
-        return self.draws
-
-    def __iter__(self) -> Iterator[Draw]:
-        rng = np.random.default_rng((SAMPLING_STREAM, self.seed, self.epoch))
-        classes = list(self.cases_of_class)
-        first = self.epoch * self.draws
-        for draw in range(first, first + self.draws):
-            wanted, case = 0, int(rng.integers(self.length))
-            if rng.random() < self.foreground:
-                wanted = classes[int(rng.integers(len(classes)))]
-                case = int(rng.choice(self.cases_of_class[wanted]))
-            yield case, wanted, draw
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next, counted from 1; without it, the same comes again."""
-        self.epoch = epoch
 
 
 def patch_train_loader(
@@ -281,11 +226,10 @@ def _within(case: StoredCase, first: np.ndarray, end: np.ndarray) -> tuple[Box, 
 
 
 def _read(case: StoredCase, box: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Image, float32 in [0, 1], and classes within a box, (x, y, z)."""
+    """Image, float32 in [0, 1], and classes within a box along (x, y, z), as stored: (z, x, y)."""
     x, y, z = box
     packed, classes = case.read_box((z, x, y))
-    image = packed.astype(np.float32) * np.float32(1 / FULL_SCALE)
-    return image.transpose(1, 2, 0), classes.transpose(1, 2, 0)
+    return packed.astype(np.float32) * np.float32(1 / FULL_SCALE), classes
 
 
 def _grid(
@@ -295,20 +239,28 @@ def _grid(
     size: Sequence[int],
     moved: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Where each voxel of a patch lies in an array, for ``grid_sample``; (1, X, Y, Z, 3)."""
-    sides = np.asarray(shape, dtype=float)
-    theta = np.empty((3, 4))
-    theta[:, :3] = matrix * np.asarray(size) / sides[:, None]
-    theta[:, 3] = (2 * centre + 1) / sides - 1
-    turned = torch.from_numpy(theta[::-1][:, [2, 1, 0, 3]].astype(np.float32))  # last axis first
-    grid = F.affine_grid(turned[None], [1, 1, *size], align_corners=False)
-    if moved is not None:
-        scale = torch.from_numpy((2 / sides).astype(np.float32)).view(3, 1, 1, 1)
-        grid = grid + (moved * scale).flip(0).permute(1, 2, 3, 0)
+    """Where each voxel (x, y, z) of a patch lies in an array (z, x, y); (1, X, Y, Z, 3).
+
+    The array is left as it is stored: ``grid_sample`` counts its last axis first, so y, x, z.
+    """
+    sides = np.array([shape[1], shape[2], shape[0]], dtype=float)
+    steps = [
+        torch.from_numpy(np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)) for n in size
+    ]
+    along = [steps[0].view(-1, 1, 1), steps[1].view(-1, 1), steps[2]]
+    grid = torch.empty((1, *size, 3))
+    for place, axis in enumerate((1, 0, 2)):
+        scale = 2 / sides[axis]
+        row = (matrix[axis] * scale).tolist()
+        first = float((2 * centre[axis] + 1) / sides[axis] - 1)
+        where = (along[0] * row[0] + along[1] * row[1] + first) + along[2] * row[2]
+        if moved is not None:
+            where += moved[axis] * scale
+        grid[0, ..., place] = where
     return grid
 
 
 def _sample(array: np.ndarray, grid: torch.Tensor, mode: str) -> np.ndarray:
-    volume = torch.from_numpy(np.ascontiguousarray(array))[None, None]
+    volume = torch.from_numpy(array)[None, None]
     found = F.grid_sample(volume, grid, mode=mode, padding_mode="zeros", align_corners=False)
     return np.asarray(found[0, 0].numpy())

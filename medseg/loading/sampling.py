@@ -1,7 +1,8 @@
-"""Which slices an epoch shows, and in which order; decided by (seed, epoch) alone.
+"""Which slices or patches an epoch shows, and in which order; decided by (seed, epoch) alone.
 
 A sampler yields ``(index, draw)``: the slice, and a number that no other draw of the training
-has, from which ``SliceDataset`` makes the slice's augmentation.
+has, from which ``SliceDataset`` makes the slice's augmentation. That of patches yields
+``(case, class, draw)``, for ``medseg.loading.patches.PatchDataset``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from torch.utils.data import Sampler
 from medseg.errors import UsageError
 from medseg.loading.stored_case import StoredCase
 
+Draw = tuple[int, int, int]  # case, class that the patch shall show (0 for none), number
 SAMPLING_STREAM = 0  # apart from the augmentation's random numbers
 
 
@@ -82,6 +84,60 @@ class ClassAwareSampler(Sampler[tuple[int, int]]):
             classes = rng.integers(len(self.slices_of_class), size=len(by_class))
             order[by_class] = [rng.choice(self.slices_of_class[chosen]) for chosen in classes]
         return _with_draws(order, self.epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next, counted from 1; without it, the same comes again."""
+        self.epoch = epoch
+
+
+class PatchSampler(Sampler[Draw]):
+    """Random cases, and for a share of the patches a class that they shall show.
+
+    For that share a class is drawn first, uniformly among the organs that occur, then one of the
+    cases that have it: rare organs are seen as often as large ones.
+
+    Args:
+        stored: The cases of the data set, in its order.
+        draws: Patches per epoch.
+        foreground: The share drawn by class, 0 to 1.
+        seed: Decides the draws, together with the epoch.
+
+    Raises:
+        UsageError: If there is nothing to draw from.
+    """
+
+    def __init__(
+        self, stored: Sequence[StoredCase], *, draws: int, foreground: float = 0.5, seed: int = 0
+    ) -> None:
+        if not 0 <= foreground <= 1:
+            raise UsageError(f"foreground must lie in 0..1, got {foreground}")
+        if draws < 1 or not stored:
+            raise UsageError(f"expected patches to draw, got {len(stored)} cases, {draws} draws")
+        shown = np.stack([case.counts.sum(axis=0) > 0 for case in stored])  # (cases, classes)
+        self.cases_of_class = {
+            int(index): np.flatnonzero(shown[:, index])
+            for index in range(1, shown.shape[1])
+            if shown[:, index].any()
+        }
+        self.length = len(stored)
+        self.draws = draws
+        self.foreground = foreground if self.cases_of_class else 0.0
+        self.seed = seed
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return self.draws
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = _generator(self.seed, self.epoch)
+        classes = list(self.cases_of_class)
+        first = self.epoch * self.draws
+        for draw in range(first, first + self.draws):
+            wanted, case = 0, int(rng.integers(self.length))
+            if rng.random() < self.foreground:
+                wanted = classes[int(rng.integers(len(classes)))]
+                case = int(rng.choice(self.cases_of_class[wanted]))
+            yield case, wanted, draw
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next, counted from 1; without it, the same comes again."""

@@ -67,10 +67,18 @@ class StoredCase:
 
     @property
     def counts(self) -> np.ndarray:
-        """Voxels of each class in each slice, int64 (Z, num_classes); zeros without label."""
+        """Voxels of each class in each slice, int64 (Z, num_classes); zeros without label.
+
+        Raises:
+            InputError: If the case is no longer in the store.
+        """
         if not self.has_label:
             return np.zeros((self.shape[0], self.num_classes), dtype=np.int64)
-        counts: np.ndarray = np.load(self.folder / COUNTS)
+        try:
+            counts: np.ndarray = np.load(self.folder / COUNTS)
+        except FileNotFoundError as error:
+            got = "none; was the store pruned meanwhile?"
+            raise InputError(self.folder / COUNTS, "the counts of a stored case", got) from error
         return counts
 
     def read_image(self, slice_index: int) -> np.ndarray:

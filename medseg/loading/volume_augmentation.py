@@ -30,8 +30,10 @@ class VolumeAugmentation:
         scale: Smallest and largest magnification of the whole.
         stretch: Largest relative change of each axis besides.
         translate: Largest shift along each axis, as a fraction of the patch.
-        spatial_probability: How often rotation, scale, stretch and shift are drawn, together.
-        elastic_voxels: Standard deviation of a smooth random displacement.
+        spatial_probability: How often rotation, scale and stretch are drawn, together, and how
+            often a shift is.
+        elastic_voxels: Standard deviation of a smooth random displacement, in voxels of the
+            finest axis; the same length in millimetres along the others.
         elastic_points: Points along each axis between which the displacement is smooth.
         elastic_probability: How often there is such a displacement.
         brightness: Largest intensity added or taken away.
@@ -131,16 +133,23 @@ def draw_volume_shift(
 
 
 def draw_volume_displacement(
-    augmentation: VolumeAugmentation, rng: np.random.Generator, patch_size: Sequence[int]
+    augmentation: VolumeAugmentation,
+    rng: np.random.Generator,
+    patch_size: Sequence[int],
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> torch.Tensor | None:
-    """Draw a smooth displacement (x, y, z) of every voxel, float32 (3, X, Y, Z), or none."""
+    """Draw a smooth displacement (x, y, z) of every voxel, float32 (3, X, Y, Z), or none.
+
+    It is given in voxels; ``spacing`` is their distance along x, y and z, in mm.
+    """
     drawn = rng.random() < augmentation.elastic_probability
     if not (drawn and augmentation.elastic_voxels):
         return None
     points = augmentation.elastic_points
     coarse = np.clip(rng.standard_normal((1, 3, points, points, points), dtype=np.float32), -2, 2)
+    voxels = augmentation.elastic_voxels * min(spacing) / np.asarray(spacing)
     smooth = F.interpolate(
-        torch.from_numpy(coarse * np.float32(augmentation.elastic_voxels)),
+        torch.from_numpy(coarse * voxels.astype(np.float32)[:, None, None, None]),
         tuple(patch_size),
         mode="trilinear",
         align_corners=True,

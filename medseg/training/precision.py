@@ -45,16 +45,29 @@ class Forward:
     def __call__(
         self, inputs: torch.Tensor, network: nn.Module
     ) -> torch.Tensor | list[torch.Tensor]:
-        """Logits of a batch, float32; several sizes of them where the network gives several."""
+        """Logits of a batch, float32; several sizes of them where the network gives several.
+
+        Raises:
+            UsageError: If the logits, or the first of them, are not as large as the input.
+        """
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=CHANNELS_LAST[inputs.ndim])
         mixed = self.dtype != torch.float32
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=mixed):
             logits = network(inputs)
+        _check_size(logits[0] if isinstance(logits, (list, tuple)) else logits, inputs)
         if isinstance(logits, (list, tuple)):
             return [scores.float() for scores in logits]
         found: torch.Tensor = logits.float()
         return found
+
+
+def _check_size(logits: torch.Tensor, inputs: torch.Tensor) -> None:
+    if logits.shape[:1] + logits.shape[2:] != inputs.shape[:1] + inputs.shape[2:]:
+        raise UsageError(
+            f"network: expected logits as large as its input of shape {tuple(inputs.shape)}, "
+            f"got shape {tuple(logits.shape)}"
+        )
 
 
 def to_channels_last(network: nn.Module) -> None:

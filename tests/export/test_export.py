@@ -66,6 +66,7 @@ def test_a_network_file_gives_the_label_maps_of_its_model_on_ten_grids(tmp_path,
     assert certificate["largest_logit_difference"] <= 1e-3 * certificate["largest_logit"]
 
 
+@pytest.mark.slow
 def test_a_bundle_of_monais_network_names_nothing_of_medseg(bundle):
     configs = [read_json(path) for path in (bundle / "configs").glob("*.json")]
     assert len(configs) == 5
@@ -74,6 +75,7 @@ def test_a_bundle_of_monais_network_names_nothing_of_medseg(bundle):
     assert "medseg" not in required
 
 
+@pytest.mark.slow
 def test_verify_runs_an_export_again_and_finds_a_changed_file(bundle, tmp_path):
     assert verify(bundle)["equal_voxels"] >= 0.9999
     other = tmp_path / "other"
@@ -88,6 +90,7 @@ def test_verify_runs_an_export_again_and_finds_a_changed_file(bundle, tmp_path):
         verify(other)
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_from_its_model_does_not_stand(tmp_path, monkeypatch):
     from medseg.export import bundle as bundles
 
@@ -106,6 +109,7 @@ def test_an_export_that_differs_from_its_model_does_not_stand(tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.slow
 def test_an_export_is_proved_on_given_images_without_keeping_them(tmp_path):
     pytest.importorskip("onnxruntime")
     images = made_up_cases(SPECS["U-Net"], tmp_path / "images")[:2]
@@ -114,6 +118,7 @@ def test_an_export_is_proved_on_given_images_without_keeping_them(tmp_path):
     assert not (tmp_path / "out" / "proof" / "images").exists()
 
 
+@pytest.mark.slow
 def test_the_script_of_an_export_runs_where_there_is_neither_torch_nor_monai(tmp_path):
     pytest.importorskip("onnxruntime")
     model = write(tmp_path, "U-Net")
@@ -131,6 +136,7 @@ def test_the_script_of_an_export_runs_where_there_is_neither_torch_nor_monai(tmp
     assert (found == wanted).mean() > 0.9999
 
 
+@pytest.mark.slow
 def test_the_script_names_an_image_it_cannot_read_and_does_the_others(tmp_path):
     pytest.importorskip("onnxruntime")
     good, bad = made_up_cases(SPECS["U-Net"], tmp_path / "images")[:2]
@@ -172,6 +178,7 @@ def test_wrong_requests_end_with_a_line_and_their_exit_code(tmp_path, capsys):
     assert "there already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_weights_of_a_bundle_are_a_plain_state_dict(bundle):
     weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())

@@ -101,6 +101,7 @@ def test_monai_finds_metadata_and_shapes_in_order(bundle, tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:NvImgCodec")  # MONAI looks for every reader there might be
 @pytest.mark.parametrize(("config", "kind"), [("inference", "infer"), ("train", "train")])
 def test_monai_misses_no_property(bundle, config, kind, monkeypatch, tmp_path):
     monkeypatch.chdir(bundle)

@@ -108,7 +108,7 @@ def test_a_series_with_another_slice_is_predicted_anew(scans, tmp_path, model):
 
 
 def test_an_unknown_extra_is_refused(scans, tmp_path, model):
-    with pytest.raises(UsageError, match="expected seg or rtstruct"):
+    with pytest.raises(UsageError, match="expected one of probabilities, seg, rtstruct"):
         predict(scans, tmp_path / "out", model=model, settings=PredictSettings(extras=("pdf",)))
 
 

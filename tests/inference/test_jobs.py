@@ -6,6 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +19,9 @@ from medseg import cli
 from medseg.errors import DiskFullError, ResourceError, UsageError
 from medseg.files import read_json, sha256
 from medseg.inference import work
+from medseg.inference.job import Job, Room
 from medseg.inference.predict import Predictor, PredictSettings, predict
+from medseg.inference.predictor import NO_LABEL
 from medseg.jobs import JobSettings, Journal
 from medseg.volumes import read_volume
 from tests.inference.kills import label_maps
@@ -148,7 +154,7 @@ def test_new_cases_join_what_is_done(images, tmp_path, model, predicted):
     job(images, tmp_path / "out", model)
     write_images(images, 7)
     manifest = job(images, tmp_path / "out", model)
-    assert predicted[5:] == ["case_005", "case_006"]
+    assert sorted(predicted[5:]) == ["case_005", "case_006"]
     assert statuses(manifest) == ["done"] * 7
 
 
@@ -227,10 +233,10 @@ def test_a_cluster_predicts_the_same(images, tmp_path, model):
 def test_no_memory_at_all_fails_the_case_and_not_the_job(images, tmp_path, model, monkeypatch):
     real = Predictor.__call__
 
-    def scarce(self, volume):
+    def scarce(self, volume, probabilities):
         if (volume.array == image(2)).all():
             raise ResourceError("out of memory on cpu")
-        return real(self, volume)
+        return real(self, volume, probabilities)
 
     monkeypatch.setattr(Predictor, "__call__", scarce)
     manifest = job(images, tmp_path / "out", model)
@@ -252,10 +258,13 @@ def test_a_full_disk_stops_the_job_and_what_is_done_is_kept(
     with pytest.raises(DiskFullError):
         job(images, tmp_path / "out", model)
     manifest = read_json(tmp_path / "out" / "predictions.json")
-    assert statuses(manifest) == ["done", "done", "pending", "pending", "pending"]
+    assert statuses(manifest)[2] == "pending"
+    assert set(statuses(manifest)) <= {"done", "pending"}
+    left = [case["case_id"] for case in manifest["cases"] if case["status"] == "pending"]
     monkeypatch.setattr(work, "write_label_map", real)
+    predicted.clear()
     assert statuses(job(images, tmp_path / "out", model)) == ["done"] * 5
-    assert sorted(predicted[3:]) == ["case_002", "case_003", "case_004"]
+    assert sorted(predicted) == left
 
 
 def test_another_job_in_the_same_folder_at_the_same_time_is_refused(images, tmp_path, model):
@@ -346,3 +355,112 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(workers, tmp_pa
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert ", 20)" in done.stdout
+
+
+def test_the_next_case_is_read_and_the_last_one_written_beside_the_network(
+    images, tmp_path, model, monkeypatch
+):
+    at, lock, together, most = set(), threading.Lock(), set(), []
+
+    def noted(step, function):
+        def run(*arguments):
+            with lock:
+                at.add(step)
+                together.add(frozenset(at))
+            time.sleep(0.02)
+            try:
+                return function(*arguments)
+            finally:
+                with lock:
+                    at.discard(step)
+
+        return run
+
+    def taken(self, count):
+        most.append(self.size - self._free)
+        return real_take(self, count)
+
+    real_take = Room.take
+    monkeypatch.setattr(Room, "take", taken)
+    monkeypatch.setattr(work, "read_image", noted("read", work.read_image))
+    monkeypatch.setattr(work, "write_label_map", noted("write", work.write_label_map))
+    monkeypatch.setattr(Predictor, "__call__", noted("network", Predictor.__call__))
+    assert statuses(job(images, tmp_path / "beside", model)) == ["done"] * 5
+    assert any(len(steps) > 1 and "network" in steps for steps in together)
+    assert max(most) <= 2
+    together.clear()
+    bounded = PredictSettings("cpu", 16, "float32", max_memory_gb=20)
+    assert statuses(job(images, tmp_path / "bounded", model, bounded)) == ["done"] * 5
+    assert all(len(steps) <= 1 for steps in together)
+    assert label_maps(tmp_path / "beside") == label_maps(tmp_path / "bounded")
+
+
+def test_a_case_that_lacks_memory_beside_another_is_tried_alone(
+    images, tmp_path, model, monkeypatch
+):
+    real, tried = work.read_image, []
+
+    def scarce(case, series_uid=None):
+        tried.append(case.case_id)
+        if tried.count(case.case_id) == 1:
+            raise MemoryError
+        return real(case, series_uid)
+
+    monkeypatch.setattr(work, "read_image", scarce)
+    assert statuses(job(images, tmp_path / "out", model)) == ["done"] * 5
+    assert len(tried) == 10
+
+
+def test_ctrl_c_in_the_network_leaves_what_was_begun_for_the_next_call(
+    images, tmp_path, model, monkeypatch
+):
+    real = Predictor.__call__
+
+    def interrupted(self, volume, probabilities):
+        if (volume.array == image(1)).all():
+            raise KeyboardInterrupt
+        return real(self, volume, probabilities)
+
+    monkeypatch.setattr(Predictor, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        job(images, tmp_path / "out", model)
+    assert not list((tmp_path / "out" / ".journal" / "claims").glob("*.lease"))
+    monkeypatch.setattr(Predictor, "__call__", real)
+    assert statuses(job(images, tmp_path / "out", model)) == ["done"] * 5
+
+
+def test_probabilities_are_written_beside_the_label_map_and_checked(images, tmp_path, model):
+    with_them = replace(SETTINGS, extras=("probabilities",))
+    manifest = job(images, tmp_path / "out", model, with_them)
+    path = tmp_path / "out" / "case_003.probabilities.npy"
+    assert manifest["cases"][3]["extras"] == {path.name: sha256(path)}
+    found = np.load(path)
+    assert found.dtype == np.float16
+    assert found.shape == (2, *image(3).shape)
+    np.testing.assert_array_equal(found.argmax(axis=0) * 7, truth(3))
+    path.write_bytes(b"altered")
+    job(images, tmp_path / "out", model, with_them)
+    np.testing.assert_array_equal(np.load(path), found)
+
+
+def test_a_case_that_fails_leaves_no_probabilities(images, tmp_path, model, monkeypatch):
+    def fail(path, volume):
+        raise OSError("no")
+
+    monkeypatch.setattr(work, "write_label_map", fail)
+    manifest = job(images, tmp_path / "out", model, replace(SETTINGS, extras=("probabilities",)))
+    assert statuses(manifest) == ["failed"] * 5
+    assert not list((tmp_path / "out").glob("*.npy"))
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"max_memory_gb": 9.0}, {"device": "auto"}])
+def test_settings_that_change_no_label_leave_finished_cases_as_they_are(change):
+    one = Job((), (), Path("out"), SETTINGS)
+    assert one.digest == replace(one, settings=replace(SETTINGS, **change)).digest
+
+
+def test_every_setting_that_is_not_marked_asks_for_new_labels():
+    marked = {one.name for one in fields(PredictSettings) if one.metadata.get(NO_LABEL)}
+    assert marked == {"device", "batch_size", "overwrite", "max_memory_gb"}
+    one = Job((), (), Path("out"), SETTINGS)
+    assert one.digest != replace(one, settings=replace(SETTINGS, tta="flips")).digest

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import UsageError
-from medseg.inference.choose_postprocess import choose_postprocessing
+from medseg.inference.choose_postprocess import choose_steps
 from medseg.inference.postprocess import Step, postprocess
 from medseg.volumes import Volume
 
@@ -96,6 +96,11 @@ def test_a_step_goes_to_plain_data_and_back():
     assert Step(**step.to_plain()) == step
 
 
+def _chosen(cases, labels, **more):
+    found = choose_steps(cases, labels, **more)
+    return {organ: one.step.to_plain() for organ, one in found.items() if one.step is not None}
+
+
 def _truth():
     truth = np.zeros((12, 10, 8), dtype=np.uint8)
     truth[1:6, 1:6, 1:6] = 1
@@ -106,7 +111,7 @@ def _truth():
 def test_a_step_is_chosen_only_for_the_organ_it_helps():
     pred = _truth()
     pred[9, 1:3, 5:7] = 1  # a false piece of the liver
-    found = choose_postprocessing([(pred, _truth(), (1.0, 1.0, 1.0))] * 3, LABELS)
+    found = _chosen([(pred, _truth(), (1.0, 1.0, 1.0))] * 3, LABELS)
     assert set(found) == {"liver"}
     assert found["liver"] == {"keep_largest": 1}
 
@@ -116,28 +121,28 @@ def test_an_organ_of_two_pieces_keeps_both():
     truth[8:12, 0:4, 5:8] = 1
     pred = truth.copy()
     pred[7, 9, 0] = 1
-    found = choose_postprocessing([(pred, truth, (1.0, 1.0, 1.0))], LABELS)
+    found = _chosen([(pred, truth, (1.0, 1.0, 1.0))], LABELS)
     assert found == {"liver": {"keep_largest": 2}}
 
 
 def test_holes_are_filled_where_the_truth_has_none_and_on_top_of_pieces():
     pred = _truth()
     pred[2:5, 2:5, 3] = 0
-    found = choose_postprocessing([(pred, _truth(), (2.0, 1.0, 1.0))], LABELS)
+    found = _chosen([(pred, _truth(), (2.0, 1.0, 1.0))], LABELS)
     assert found == {"liver": {"fill_holes": True}}
     pred[9, 1:3, 5:7] = 1
-    found = choose_postprocessing([(pred, _truth(), (2.0, 1.0, 1.0))], LABELS)
+    found = _chosen([(pred, _truth(), (2.0, 1.0, 1.0))], LABELS)
     assert found == {"liver": {"keep_largest": 1, "fill_holes": True}}
 
 
 def test_nothing_is_chosen_where_nothing_is_wrong_or_the_gain_is_small():
     exact = [(_truth(), _truth(), (1.0, 1.0, 1.0))]
-    assert choose_postprocessing(exact, LABELS) == {}
+    assert _chosen(exact, LABELS) == {}
     pred = _truth()
     pred[9, 1, 5] = 1
     cases = [(pred, _truth(), (1.0, 1.0, 1.0))]
-    assert choose_postprocessing(cases, LABELS, least_gain=0.0) != {}
-    assert choose_postprocessing(cases, LABELS, least_gain=0.05) == {}
+    assert _chosen(cases, LABELS, least_gain=0.0) != {}
+    assert _chosen(cases, LABELS, least_gain=0.05) == {}
 
 
 def test_a_step_that_loses_an_organ_of_one_case_is_not_chosen():
@@ -149,7 +154,7 @@ def test_a_step_that_loses_an_organ_of_one_case_is_not_chosen():
     other = _truth()
     other[9:11, 1:4, 5:8] = 1
     cases += [(other, truth, (1.0, 1.0, 1.0))] * 9
-    found = choose_postprocessing(cases, {"liver": 1})
+    found = _chosen(cases, {"liver": 1})
     assert "keep_largest" not in found.get("liver", {}) or found["liver"]["keep_largest"] != 1
 
 
@@ -160,4 +165,4 @@ def test_cases_are_looked_at_one_at_a_time_and_absent_organs_are_no_gain():
             invented[1, 1, 1] = 7
             yield invented, np.zeros((6, 6, 6), np.uint8), (1.0, 1.0, 1.0)
 
-    assert choose_postprocessing(cases(), LABELS) == {}
+    assert _chosen(cases(), LABELS) == {}

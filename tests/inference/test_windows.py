@@ -1,5 +1,4 @@
 import tempfile
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +8,9 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 from torch import nn
 
-from medseg.errors import DiskFullError, ModelError, UsageError
+from medseg.errors import DiskFullError, ModelError
 from medseg.inference import window_sums, windows
-from medseg.inference.label_map import Run, label_map_of
-from medseg.inference.native import paint_labels, resample_logits, same_grid, turn_to_native
-from medseg.inference.predictor import Predictor, PredictSettings, predict_volume
-from medseg.inference.prepared import PreparedSlices
-from medseg.inference.window_sums import WindowSums
+from medseg.inference.window_sums import MemorySums
 from medseg.inference.windows import (
     Tiling,
     importance,
@@ -23,11 +18,7 @@ from medseg.inference.windows import (
     sample_windows,
     window_starts,
 )
-from medseg.loading.geometry import PatchGeometry, SliceGeometry
-from medseg.loading.preprocessing import Preprocessing, prepare_image
-from medseg.model import LoadedModel, ModelSpec
-from medseg.volumes import Header, Volume
-from tests.inference.whole_volume import random_volume
+from medseg.loading.geometry import PatchGeometry
 
 
 class Placed(nn.Module):
@@ -131,12 +122,12 @@ def test_what_the_network_sees_is_turned_so_that_z_is_last_and_padded_at_the_end
 def test_sums_are_kept_for_as_many_planes_as_a_window_is_deep(shape, monkeypatch):
     made = []
 
-    class Counted(WindowSums):
-        def __init__(self, planes, classes, size, *, device, in_file):
-            super().__init__(planes, classes, size, device=device, in_file=in_file)
+    class Counted(MemorySums):
+        def __init__(self, shape, device):
+            super().__init__(shape, device)
             made.append(self._kept.numel() * self._kept.element_size())
 
-    monkeypatch.setattr(windows, "WindowSums", Counted)
+    monkeypatch.setattr(windows, "MemorySums", Counted)
     geometry = PatchGeometry((8, 8, 10), 0.5)
     monkeypatch.setattr(windows, "HANDED_BYTES", 4 * 3 * 20 * 30 * 2)  # two planes
     parts = [len(p) for _, p in logits_of_windows(Placed(), np.zeros(shape), geometry)]
@@ -146,9 +137,10 @@ def test_sums_are_kept_for_as_many_planes_as_a_window_is_deep(shape, monkeypatch
     assert Tiling.of(shape, geometry).sum_bytes(3) == made[0]
 
 
-def test_a_file_of_sums_holds_what_memory_holds_and_is_gone_afterwards(tmp_path, monkeypatch):
+@pytest.mark.parametrize("most", [2**28, 5000])  # a row of windows, or a class or two of one
+def test_a_file_of_sums_holds_what_memory_holds_and_is_gone_afterwards(most, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(window_sums, "MAPPED_BYTES", 5000)  # a class or two at once
+    monkeypatch.setattr(window_sums, "ROW_BYTES", most)
     volume = np.random.default_rng(1).normal(size=(21, 13, 17)).astype(np.float32)
     geometry = PatchGeometry((6, 7, 5), 0.3)
     kept = joined(logits_of_windows(Placed(5), volume, geometry))
@@ -192,119 +184,6 @@ def test_samples_are_taken_where_there_is_something():
     assert (found.std(dim=(1, 2, 3, 4)) > 0.3).all()
     large = sample_windows(volume, PatchGeometry((128, 128, 64)), "cpu")
     assert large.shape == (1, 1, 128, 128, 64)
-
-
-def _spec(geometry, classes=3, spacing=None):
-    labels = {f"organ{index}": 2 * index for index in range(1, classes)}
-    return ModelSpec({}, labels, Preprocessing(window=(-150.0, 200.0), spacing=spacing), geometry)
-
-
-def _whole(spec, network, volume):
-    """MONAI's windows over the whole prepared volume, then the native grid at once."""
-    native = Header(volume.array.shape, volume.affine, volume.array.dtype)
-    prepared = prepare_image(volume, spec.preprocessing)
-    images = np.ascontiguousarray(prepared.array.transpose(2, 0, 1))
-    logits = by_monai(network, images, spec.geometry).permute(1, 2, 3, 0).numpy()
-    if same_grid(prepared.affine, prepared.array.shape, native):
-        return paint_labels(turn_to_native(logits.argmax(0), native), spec.labels, native).array
-    classes = resample_logits(logits, prepared.affine, native)
-    return paint_labels(classes, spec.labels, native).array
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_label_maps_equal_those_of_monai_and_the_whole_volume_way(seed):
-    volume = random_volume(seed)
-    spacing = [None, (1.5, 1.5, 3.0), (2.0, 0.9, None), (None, None, 5.0)][seed % 4]
-    spec = _spec(PatchGeometry((8, 10, 6), (0.5, 0.25, 0.6)[seed % 3]), 4, spacing)
-    network = Placed(4, seed)
-    expected = _whole(spec, network, volume)
-    assert len(np.unique(expected)) > 1
-    native = Header(volume.array.shape, volume.affine, volume.array.dtype)
-    images = PreparedSlices(volume, spec.preprocessing)
-    for run in (Run(), Run(batch_size=3, slab_bytes=9000, held_bytes=0)):
-        found = label_map_of(spec, images, native, network, run).array
-        assert np.mean(found == expected) > (0.9999 if spacing else 0.999999)
-
-
-@pytest.mark.parametrize(
-    "shape",
-    [
-        (16, 16, 16),
-        (200, 16, 17),
-        (17, 200, 16),
-        (16, 19, 200),
-        pytest.param((200, 200, 200), marks=pytest.mark.slow),
-        pytest.param((199, 33, 200), marks=pytest.mark.slow),
-    ],
-)
-def test_volumes_of_any_size_are_predicted(shape):
-    array = np.random.default_rng(0).integers(-300, 400, shape).astype(np.int16)
-    network = nn.Conv3d(1, 2, 1)
-    with torch.no_grad():
-        network.weight[:] = torch.tensor([-10.0, 10.0]).view(2, 1, 1, 1, 1)
-        network.bias[:] = torch.tensor([5.0, -5.0])
-    model = LoadedModel(_spec(PatchGeometry((64, 48, 32)), 2), network.eval(), {})
-    found = predict_volume(model, Volume(array, np.diag([0.8, 0.8, 5.0, 1.0])))
-    np.testing.assert_array_equal(found.array, (array > 25) * 2)
-
-
-def test_the_predictor_takes_3d_models_flips_ensembles_and_another_overlap():
-    volume, spec = random_volume(3), _spec(PatchGeometry((8, 10, 6)))
-    one, other = (LoadedModel(spec, Placed(3, seed).eval(), {}) for seed in (0, 1))
-
-    def settings(**more):
-        return PredictSettings(device="cpu", precision="float32", **more)
-
-    plain = Predictor(one, settings())(volume).array
-    np.testing.assert_array_equal(plain, predict_volume(one, volume).array)
-    np.testing.assert_array_equal(Predictor([one, one], settings())(volume).array, plain)
-    both = Predictor([one, other], settings(tta="flips"))(volume).array
-    assert (both != plain).any()
-    apart = replace(one, spec=replace(spec, geometry=PatchGeometry((8, 10, 6), 0.0)))
-    expected = predict_volume(apart, volume).array
-    assert (expected != plain).any()
-    np.testing.assert_array_equal(Predictor(one, settings(overlap=0.0))(volume).array, expected)
-    few = Predictor(one, settings(max_memory_gb=100.0))
-    np.testing.assert_array_equal(few(volume).array, plain)
-
-
-def test_an_overlap_of_slices_is_refused_and_so_is_one_that_is_none():
-    slices = LoadedModel(_spec(SliceGeometry((8, 8))), nn.Conv2d(1, 3, 1), {})
-    with pytest.raises(UsageError, match="whole slices, they do not overlap"):
-        Predictor(slices, PredictSettings(device="cpu", overlap=0.5))
-    patches = LoadedModel(_spec(PatchGeometry((8, 8, 8))), nn.Conv3d(1, 3, 1), {})
-    with pytest.raises(UsageError, match="below 1, got 1"):
-        Predictor(patches, PredictSettings(device="cpu", overlap=1.0))
-
-
-def test_large_patches_are_fewer_at_once():
-    assert Run().batch_of(_spec(PatchGeometry((96, 96, 96)))) == 1
-    assert Run().batch_of(_spec(PatchGeometry((64, 64, 64)))) == 4
-    assert Run().batch_of(_spec(PatchGeometry((16, 16, 16)))) == 16
-    assert Run(batch_size=2).batch_of(_spec(PatchGeometry((16, 16, 16)))) == 2
-
-
-class Hungry(nn.Module):
-    """Runs out of memory from so many windows on."""
-
-    def __init__(self, most):
-        super().__init__()
-        self.inner, self.most, self.seen = Placed(), most, []
-
-    def forward(self, batch):
-        self.seen.append(len(batch))
-        if len(batch) > self.most:
-            raise MemoryError
-        return self.inner(batch)
-
-
-def test_a_volume_is_tried_with_half_the_windows_until_they_fit():
-    volume, network = random_volume(1), Hungry(2)
-    model = LoadedModel(_spec(PatchGeometry((5, 4, 3))), network.eval(), {})
-    found = predict_volume(model, volume).array
-    assert network.seen[:4] == [16, 8, 4, 2]
-    inner = LoadedModel(model.spec, network.inner, {})
-    np.testing.assert_array_equal(found, predict_volume(inner, volume).array)
 
 
 def test_weights_are_monais_with_their_floor_and_never_zero():

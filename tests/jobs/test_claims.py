@@ -161,3 +161,10 @@ def test_workers_of_one_job_stand_side_by_side_and_those_of_another_are_refused(
     with join_job(folder, "2" * 64):
         pass
     assert not list((folder / WORKERS).iterdir())
+
+
+def test_a_lease_that_a_kill_left_half_written_is_nobodys(tmp_path):
+    (tmp_path / WORKERS).mkdir()
+    (tmp_path / WORKERS / f".tmp-0123abcd-another{SUFFIX}").touch()
+    with join_job(tmp_path, "job"):
+        assert len(list((tmp_path / WORKERS).glob(f"job*{SUFFIX}"))) == 1

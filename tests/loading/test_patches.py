@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import affine_transform
 
 from medseg.errors import InputError, UsageError
 from medseg.loading.geometry import PatchGeometry
@@ -121,11 +122,50 @@ def test_a_patch_beside_the_volume_is_empty(tmp_path):
     assert any(item["label"].sum() == 0 and item["image"].abs().sum() == 0 for item in items)
 
 
-def test_a_case_pruned_from_the_store_is_named(tmp_path):
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_a_case_pruned_from_the_store_is_named(tmp_path, wanted):
     stored = random_case(tmp_path, (4, 4, 4))
     shutil.rmtree(stored.folder)
     with pytest.raises(InputError, match="pruned"):
-        PatchDataset([stored], PatchGeometry((2, 2, 2)))[0, 0, 0]
+        PatchDataset([stored], PatchGeometry((2, 2, 2)))[0, wanted, 0]
+
+
+def test_every_change_of_place_comes_to_one_interpolation(tmp_path, monkeypatch):
+    calls = []
+
+    def counted(volume, grid, **options):
+        calls.append((options["mode"], tuple(volume.shape)))
+        return grid_sample(volume, grid, **options)
+
+    grid_sample = torch.nn.functional.grid_sample
+    monkeypatch.setattr("medseg.loading.patches.F.grid_sample", counted)
+    change = VolumeAugmentation(
+        flip_axes=(0,), spatial_probability=1.0, elastic_probability=1.0, intensity_probability=0.0
+    )
+    stored = random_case(tmp_path, (20, 18, 16))
+    PatchDataset([stored], PatchGeometry((8, 8, 8)), augment=change)[0, 1, 3]
+    assert [mode for mode, _ in calls] == ["bilinear", "nearest"]
+    assert np.prod(calls[0][1]) < 20 * 18 * 16  # of what is needed alone
+
+
+def test_a_warped_patch_is_where_its_matrix_says_by_scipy(tmp_path, monkeypatch):
+    places = np.indices((30, 26, 22))
+    image = 0.5 + 0.3 * np.sin(places[0] / 4) * np.cos(places[1] / 5) * np.sin(places[2] / 3 + 1)
+    label = (image > 0.5).astype(np.uint8)
+    matrix = np.array([[0.9, -0.3, 0.1], [0.25, 1.05, 0.0], [-0.05, 0.2, 0.8]])
+    monkeypatch.setattr("medseg.loading.patches.draw_volume_matrix", lambda *_: matrix)
+    still = VolumeAugmentation(translate=0.0, elastic_probability=0.0, intensity_probability=0.0)
+    stored = store_case(tmp_path, image, label)
+    dataset = PatchDataset([stored], PatchGeometry((12, 10, 8)), augment=still)
+    corner = np.array([9, 8, 7])
+    monkeypatch.setattr(dataset, "_corner", lambda *_: corner)
+    item = dataset[0, 0, 0]
+    middle = (np.array([12, 10, 8]) - 1) / 2
+    offset = corner + middle - matrix @ middle
+    expected = affine_transform(image, matrix, offset, (12, 10, 8), order=1, mode="grid-constant")
+    np.testing.assert_allclose(item["image"][0], expected, atol=2e-4)
+    nearest = affine_transform(label, matrix, offset, (12, 10, 8), order=0, mode="grid-constant")
+    assert (item["label"].numpy() == nearest).mean() > 0.999
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,13 @@ def test_a_lower_resolution_averages_what_lies_together():
     coarse = vary_volume(change, image.copy(), np.random.default_rng(5), NOISE)
     steps = [abs(np.diff(volume, axis=0)).mean() for volume in (coarse, image)]
     assert steps[0] < 0.7 * steps[1]
+
+
+def test_a_displacement_is_as_long_in_millimetres_along_thick_slices():
+    change = VolumeAugmentation(elastic_voxels=2.0, elastic_probability=1.0)
+    alike, thick = (
+        draw_volume_displacement(change, np.random.default_rng(4), (9, 8, 7), spacing)
+        for spacing in ((1.0, 1.0, 1.0), (0.5, 0.5, 4.0))
+    )
+    np.testing.assert_allclose(thick[:2], alike[:2], rtol=1e-6)
+    np.testing.assert_allclose(thick[2], alike[2] / 8, rtol=1e-6)

@@ -4,6 +4,7 @@ from monai.networks import nets
 from torch import nn
 
 from medseg.errors import UsageError
+from medseg.networks.hierarchical_3d import HierarchicalViT3D
 from medseg.networks.meta import (
     activation_bytes,
     allowed_sizes,
@@ -15,6 +16,9 @@ from medseg.networks.meta import (
 )
 from medseg.networks.segmenter import Segmenter
 from medseg.networks.transunet import TransUNet
+from medseg.networks.transunet_3d import TransUNet3D
+from medseg.networks.vit_3d import ViTCUP3D
+from medseg.networks.vnet import VNet
 from tests.networks.published import SMALL
 
 
@@ -121,3 +125,52 @@ def test_a_network_that_computes_while_it_is_built_is_built_for_real():
 def test_wrong_sizes_are_the_networks_own_error():
     with pytest.raises(UsageError, match="num_heads"):
         on_meta(lambda: Segmenter(hidden_size=10, num_heads=3))
+
+
+@pytest.mark.parametrize(
+    ("make", "parameters"),
+    [
+        (TransUNet3D, 8_731_337),
+        (lambda: TransUNet3D(encoder="r50", widths=(16, 32, 64, 128, 256)), 30_649_657),
+        (ViTCUP3D, 16_113_513),
+        (HierarchicalViT3D, 3_027_049),
+    ],
+)
+def test_networks_for_volumes_are_counted_without_computing(make, parameters):
+    network = on_meta(make)
+    assert all(one.is_meta for one in network.parameters())
+    assert sum(one.numel() for one in network.parameters()) == parameters
+    assert not fits(network, (1, 1, 40, 56, 40))
+    assert allowed_sizes(network, 1, (48, 48, 48)) == {"multiple": 1, "least": 1, "unequal": True}
+
+
+def test_checkpointing_and_deep_supervision_are_counted():
+    def kept(**changes):
+        network = on_meta(lambda: TransUNet3D((40, 56, 40), 1, 3, **changes))
+        return activation_bytes(network, (2, 1, 40, 56, 40))
+
+    plain = kept()
+    assert kept(checkpointing=True) < plain / 4
+    assert plain < kept(deep_supervision=True) < 1.05 * plain
+
+
+PEERS = {
+    "U-Net": lambda: nets.UNet(3, 1, 3, channels=(16, 32, 64), strides=(2, 2), num_res_units=2),
+    "DynUNet": lambda: nets.DynUNet(
+        3, 1, 3, kernel_size=[3] * 3, strides=[1, 2, 2], upsample_kernel_size=[2, 2]
+    ),
+    "SegResNet": lambda: nets.SegResNet(3, 8, 1, 3),
+    "UNETR": lambda: nets.UNETR(1, 3, img_size=(48, 64, 48), hidden_size=96, num_heads=6),
+    "SwinUNETR": lambda: nets.SwinUNETR(in_channels=1, out_channels=3, feature_size=12),
+    "V-Net": lambda: VNet(1, 3, spatial_dims=3),
+}
+TAKES = {"UNETR": (48, 64, 48), "SwinUNETR": (64, 64, 32)}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_peers_of_monai_take_patches_of_volumes(name):
+    if name in TAKES:
+        pytest.importorskip("einops", reason="MONAI's UNETR and SwinUNETR need einops")
+    network = on_meta(PEERS[name])
+    assert not fits(network, (1, 1, *TAKES.get(name, (40, 56, 40))))
+    assert bool(fits(network, (1, 1, 40, 56, 40))) == (name in TAKES)

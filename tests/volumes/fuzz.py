@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -27,9 +28,10 @@ from medseg.case import Case
 from medseg.errors import InputError
 from medseg.inference.inputs import read_image
 from medseg.volumes import Volume, read_header, read_volume, write_volume
+from tests.volumes.dicom_writer import write_series
 
-FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".npz")
-BATCH, PATIENCE_S = 500, 60
+FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".npz", ".dcm", ".zip")
+BATCH, PATIENCE_S = 500, 120
 NUMBERS = (0, 1, -1, 2, 127, 128, 255, 32767, -32768, 65535, 2**31 - 1, -(2**31), 2**40)
 WORDS = (
     b"0", b"-1", b"999999999999", b"1e308", b"nan", b"gzip", b"bzip2", b"hex", b"ascii", b"\n\n",
@@ -51,6 +53,13 @@ def seeds(folder):
     held = io.BytesIO()
     np.savez_compressed(held, image=array)
     good[".npz"] = held.getvalue()
+    slices = write_series(folder / "series", volume)
+    good[".dcm"] = slices[0].read_bytes()
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in slices:
+            archive.write(path, path.name)
+    good[".zip"] = held.getvalue()
     return good
 
 

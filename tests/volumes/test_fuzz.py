@@ -24,6 +24,14 @@ def good(tmp_path_factory):
     return folder, seeds(folder)
 
 
+def test_undamaged_files_are_read(good):
+    folder, contents = good
+    for suffix, content in contents.items():
+        path = folder / f"sound{suffix}"
+        path.write_bytes(content)
+        assert read_volume(path).array.size, suffix
+
+
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(seed=st.integers(0, 2**32), suffix=st.sampled_from(FORMATS))
 def test_a_damaged_file_is_read_or_refused_in_one_line(good, seed, suffix):

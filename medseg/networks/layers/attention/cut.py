@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from medseg.networks.layers.attention.rolling import roll
 from medseg.networks.layers.grid import Grid
 
 
@@ -44,13 +45,12 @@ class Cut:
 
     def split(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens of shape (B, N, M, D) to groups of shape (groups, B·M, L, D)."""
-        axes = len(self.grid)
         batch, _, own, width = tokens.shape
         image = tokens.reshape(batch, *self.grid, own, width)
         if self.grid != self.padded:  # a pad by nothing would copy
             image = F.pad(image, (0,) * 4 + _ends(self.grid, self.padded))
         if any(self.shift):
-            image = image.roll([-size for size in self.shift], list(range(1, axes + 1)))
+            image = roll(image, [-size for size in self.shift])
         image = image.reshape(batch, *self._places(), own, width).permute(self._order())
         return image.reshape(math.prod(self.counts), batch * own, -1, width)
 
@@ -61,7 +61,7 @@ class Cut:
         back = sorted(range(image.ndim), key=self._order().__getitem__)
         image = image.permute(back).reshape(batch, *self.padded, -1, width)
         if any(self.shift):
-            image = image.roll(self.shift, list(range(1, axes + 1)))
+            image = roll(image, self.shift)
         for axis, size in enumerate(self.grid, start=1):
             image = image.narrow(axis, 0, size)
         return image.flatten(1, axes)  # (B, N, M, D)

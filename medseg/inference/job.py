@@ -1,0 +1,153 @@
+"""What the cases of a job have in common: its files, its settings, its model in memory."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+
+from medseg import __version__
+from medseg.case import Case
+from medseg.errors import ModelError, UsageError
+from medseg.files import sha256
+from medseg.inference.predictor import NO_LABEL, Predictor, PredictSettings
+from medseg.model import CARD, read_model
+from medseg.volumes import suffix_of
+from medseg.volumes.fits import FITS
+
+JOURNAL, MEMORY = ".journal", "inputs"  # in the output folder; in the journal
+PROBABILITIES, PROBABILITIES_SUFFIX = "probabilities", ".probabilities.npy"
+_LOADING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the cases of a job have in common; picklable.
+
+    Attributes:
+        models: The model folders, absolute paths; of several, probabilities are averaged.
+        cards: SHA-256 of every ``model.json``, which names that of the weights.
+        output: Folder for the label maps, an absolute path.
+        settings: How to run.
+        series_uid: Which series, where a DICOM folder or zip holds several.
+    """
+
+    models: tuple[Path, ...]
+    cards: tuple[str, ...]
+    output: Path
+    settings: PredictSettings
+    series_uid: str | None = None
+
+    @property
+    def journal(self) -> Path:
+        """Folder of the journal."""
+        return self.output / JOURNAL
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that label maps depend on besides their images."""
+        settings = asdict(self.settings)
+        for one in fields(self.settings):
+            if one.metadata.get(NO_LABEL):
+                del settings[one.name]
+        about = [__version__, self.cards, self.series_uid, settings]
+        plain = json.dumps(about, sort_keys=True, default=str)
+        return hashlib.sha256(plain.encode()).hexdigest()
+
+    def target(self, case: Case) -> Path:
+        """Where the label map of a case is written; masks of FITS images are FITS as well."""
+        fits = isinstance(case.image, Path) and suffix_of(case.image) in FITS
+        return self.output / f"{case.case_id}{'.fits' if fits else self.settings.suffix}"
+
+    def extra(self, case: Case, name: str) -> Path:
+        """Where what is written beside the label map goes, by its name in the settings."""
+        suffix = PROBABILITIES_SUFFIX if name == PROBABILITIES else f".{name}.dcm"
+        return self.output / f"{case.case_id}{suffix}"
+
+
+class Room:
+    """For so many images in the memory of this process."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self._free = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, count: int) -> Iterator[None]:
+        """Wait for room for so many images, and hold it while the block runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= count)
+            self._free -= count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += count
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model of a job in this process.
+
+    Attributes:
+        predictor: Who holds ``turn`` may use it.
+        turn: Threads take turns at the network.
+        room: For images: of the case in the network, and of the next one unless memory is
+            bounded.
+    """
+
+    predictor: Predictor
+    room: Room
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+
+def loaded(job: Job) -> Loaded:
+    """The model of a job, read once per process.
+
+    Raises:
+        ModelError: If it is missing, damaged, not trusted or not the one of the job.
+        UsageError: If the device is not there.
+    """
+    with _LOADING:
+        return _load(job)
+
+
+def unload() -> None:
+    """Let go of the model of the last job."""
+    _load.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _load(job: Job) -> Loaded:
+    for folder, card in zip(job.models, job.cards, strict=True):
+        if card_of(folder) != card:
+            raise ModelError(f"{folder}: the model has changed since the job began; start it again")
+    models = [read_model(folder) for folder in job.models]
+    if any(model.spec.preprocessing.sky for model in models):
+        if len(models) > 1:
+            raise UsageError("models of exposures cannot be averaged: give one of them")
+        if PROBABILITIES in job.settings.extras:
+            raise UsageError("models of exposures write no probabilities; see medseg roc")
+    return Loaded(Predictor(models, job.settings), Room(images_at_once(job.settings)))
+
+
+def images_at_once(settings: PredictSettings) -> int:
+    """How many images may be in memory: the next one beside this, unless memory is bounded."""
+    return 1 if settings.max_memory_gb is not None else 2
+
+
+def card_of(model: Path) -> str:
+    """SHA-256 of a model folder's card.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    try:
+        return sha256(model / CARD)
+    except OSError as error:
+        said = f"{CARD}: {(error.strerror or str(error)).lower()}"
+        raise ModelError(f"{model}: expected a model folder, got {said}") from error
