@@ -34,12 +34,6 @@ def train_config(spec: ModelSpec, channels: int) -> Config:
             "_target_": "torch.optim.AdamW", "params": "$@network.parameters()",
             "lr": "@learning_rate", "weight_decay": 1e-4,
         },
-        "start": {
-            "_target_": "CheckpointLoader",
-            "load_path": "$@bundle_root + '/models/model.pt'",
-            "load_dict": {"model": "@network"},
-            "map_location": "@device",
-        },
         "train": _train(spec),
         "validate": _validate(spec, channels),
         "initialize": ["$monai.utils.set_determinism(seed=0)"],
@@ -58,12 +52,6 @@ def multi_gpu_config() -> Config:
             "module": "$@network_def.to(@device)",
             "device_ids": f"$[@device] if {cuda} else None",
             "find_unused_parameters": True,
-        },
-        "start": {
-            "_target_": "CheckpointLoader",
-            "load_path": "$@bundle_root + '/models/model.pt'",
-            "load_dict": {"model": "@network_def"},
-            "map_location": "@device",
         },
         "train#sampler": {
             "_target_": "DistributedSampler", "dataset": "@train#dataset",
@@ -116,7 +104,12 @@ def _train(spec: ModelSpec) -> Config:
         },
         "inferer": {"_target_": "SimpleInferer"},
         "handlers": [
-            "@start",
+            {
+                "_target_": "CheckpointLoader",
+                "load_path": "$@bundle_root + '/models/model.pt'",
+                "load_dict": {"model": "@network_def"},
+                "map_location": "@device",
+            },
             {
                 "_target_": "ValidationHandler", "validator": "@validate#evaluator",
                 "epoch_level": True, "interval": "@val_interval",
