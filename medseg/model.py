@@ -58,6 +58,17 @@ class ModelSpec:
     origin: Mapping[str, Any] = field(default_factory=dict)
     inference: Mapping[str, Any] = field(default_factory=dict)
 
+    def to_plain(self) -> dict[str, Any]:
+        """As a model card has it, origin aside; :func:`spec_of` reads it back."""
+        patches = isinstance(self.geometry, PatchGeometry)
+        return {
+            "network": dict(self.network),
+            "labels": dict(self.labels),
+            "preprocessing": asdict(self.preprocessing),
+            "patches" if patches else "slices": asdict(self.geometry),
+            **({"inference": dict(self.inference)} if self.inference else {}),
+        }
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -80,18 +91,8 @@ def write_model(
         save_file({key: value.clone() for key, value in tensors.items()}, temporary)
         temporary.chmod(0o644)  # safetensors lets only the owner read it
         digest = sha256(temporary)
-    card = {
-        "format": FORMAT,
-        "network": dict(spec.network),
-        "labels": dict(spec.labels),
-        "preprocessing": asdict(spec.preprocessing),
-        _geometry_key(spec.geometry): asdict(spec.geometry),
-        "provenance": {**provenance, **spec.origin},
-        "weights_sha256": digest,
-    }
-    if spec.inference:
-        card["inference"] = dict(spec.inference)
-    write_json(folder / CARD, card)
+    written = {"provenance": {**provenance, **spec.origin}, "weights_sha256": digest}
+    write_json(folder / CARD, {"format": FORMAT, **spec.to_plain(), **written})
 
 
 def write_inference(folder: str | Path, inference: Mapping[str, Any]) -> None:
@@ -128,7 +129,7 @@ def read_model(folder: str | Path) -> LoadedModel:
             f"{weights}: expected SHA-256 {card['weights_sha256'][:12]}…, got {digest[:12]}…; "
             "the file is damaged or belongs to another model"
         )
-    spec = _spec(folder, card)
+    spec = spec_of(folder / CARD, card)
     with _no_larger_than(weights):
         network = build_network(spec.network)
     try:
@@ -262,7 +263,16 @@ def _read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def _spec(folder: Path, card: Mapping[str, Any]) -> ModelSpec:
+def spec_of(path: Path, card: Mapping[str, Any]) -> ModelSpec:
+    """What a model card says, but for the weights.
+
+    Args:
+        path: Names the card in errors.
+        card: Its content.
+
+    Raises:
+        ModelError: If it is not understood.
+    """
     try:
         return ModelSpec(
             network=card["network"],
@@ -271,12 +281,8 @@ def _spec(folder: Path, card: Mapping[str, Any]) -> ModelSpec:
             geometry=_geometry(card),
             inference=dict(card.get("inference", {})),
         )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{folder / CARD}: {error}") from error
-
-
-def _geometry_key(geometry: SliceGeometry | PatchGeometry) -> str:
-    return "patches" if isinstance(geometry, PatchGeometry) else "slices"
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def _geometry(card: Mapping[str, Any]) -> SliceGeometry | PatchGeometry:

@@ -70,7 +70,8 @@ def write_bundle(model: LoadedModel, folder: Path, about: Mapping[str, Any]) -> 
     }
     metadata = metadata_of(model, list(configs.values()), channels=channels, about=said)
     for name, config in {"metadata": metadata, **configs}.items():
-        write_text(folder / "configs" / f"{name}.json", _as_json(config))
+        write_text(folder / "configs" / f"{name}.json", as_bundle_json(config))
+    write_text(folder / "configs" / "medseg.json", as_bundle_json(model.spec.to_plain()))
     write_text(folder / "configs" / "logging.conf", LOGGING)
     write_text(folder / "docs" / "README.md", model_card(model, metadata))
     write_text(folder / "docs" / "data_license.txt", DATA_LICENSE.format(said=license_of_data))
@@ -86,5 +87,6 @@ def channels_of(model: LoadedModel) -> int:
     return int(scores.shape[1])
 
 
-def _as_json(config: Config) -> str:
+def as_bundle_json(config: Config) -> str:
+    """A config as the zoo writes it."""
     return json.dumps(config, indent=4, ensure_ascii=False) + "\n"

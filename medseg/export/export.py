@@ -26,6 +26,7 @@ from medseg.export.proof import (
     read_logits,
     run_export,
 )
+from medseg.export.trust import check_trusted
 from medseg.files import atomic_path, read_json, sha256
 from medseg.inference.predictor import Predictor, PredictSettings
 from medseg.jobs import Progress, silent
@@ -90,19 +91,25 @@ def export(
         return _prove(loaded, new, format, files, kept, origin, progress)
 
 
-def verify(folder: str | Path, *, progress: Progress = silent) -> dict[str, Any]:
+def verify(
+    folder: str | Path, *, trust: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
     """Repeat the proof of an export: its files by their hashes, its label maps by running it.
 
     Args:
         folder: An export that was proved on made-up volumes.
+        trust: Run it even if it holds other code than this version writes.
         progress: Hears of the steps.
 
     Raises:
         InputError: If it was proved on images that are not part of it.
-        ModelError: If a file was changed, or it gives something else than it did.
+        ModelError: If a file was changed, if it holds code of others, or if it gives something
+            else than it did.
     """
     folder = Path(folder).resolve()
     certificate = check_files(folder)
+    if not trust:
+        check_trusted(folder, certificate)
     images = folder / PROOF / "images"
     if not images.is_dir():
         raise InputError(folder, f"an export with {PROOF}/images", "one proved on other images")

@@ -5,7 +5,6 @@ import logging
 import shutil
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,7 +14,6 @@ from medseg.errors import UsageError
 from medseg.export import run_exported
 from medseg.export.chain import check_exportable
 from medseg.files import atomic_path, write_json, write_text
-from medseg.loading.geometry import SliceGeometry
 from medseg.model import LoadedModel
 
 ENGINES = {"onnx": "onnxruntime", "torch-export": "torch", "torchscript": "torch"}
@@ -47,13 +45,7 @@ def write_network(model: LoadedModel, folder: Path, kind: str) -> None:
     except Exception as error:  # exporters raise what they like
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise UsageError(f"export: this network cannot be written as {kind}: {said}") from error
-    spec = model.spec
-    write_json(folder / "pipeline.json", {
-        "labels": dict(spec.labels),
-        "preprocessing": spec.preprocessing.to_plain(),
-        "slices" if isinstance(spec.geometry, SliceGeometry) else "patches": asdict(spec.geometry),
-        "inference": dict(spec.inference),
-    })  # fmt: skip
+    write_json(folder / "pipeline.json", model.spec.to_plain())
     shutil.copyfile(run_exported.__file__, folder / "run.py")
     write_text(folder / "README.md", _readme(model, ENGINES[kind]))
     write_text(folder / "requirements.txt", _requirements(ENGINES[kind]))

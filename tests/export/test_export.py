@@ -12,9 +12,13 @@ import torch
 
 from medseg.cli import run
 from medseg.errors import ModelError, UsageError
+from medseg.export.bundle import write_bundle
 from medseg.export.cases import GRIDS, made_up_cases
 from medseg.export.chain import needs_medseg
 from medseg.export.export import export, verify
+from medseg.export.proof import certify, check_files, files_of_export
+from medseg.export.trust import check_trusted
+from medseg.files import sha256
 from medseg.inference.predictor import Predictor, PredictSettings
 from medseg.loading.geometry import SliceGeometry
 from medseg.model import ModelSpec, read_model, write_model
@@ -69,7 +73,7 @@ def test_a_network_file_gives_the_label_maps_of_its_model_on_ten_grids(tmp_path,
 @pytest.mark.slow
 def test_a_bundle_of_monais_network_names_nothing_of_medseg(bundle):
     configs = [read_json(path) for path in (bundle / "configs").glob("*.json")]
-    assert len(configs) == 5
+    assert len(configs) == 6
     assert not needs_medseg(configs)
     required = read_json(bundle / "configs/metadata.json")["required_packages_version"]
     assert "medseg" not in required
@@ -182,3 +186,96 @@ def test_wrong_requests_end_with_a_line_and_their_exit_code(tmp_path, capsys):
 def test_weights_of_a_bundle_are_a_plain_state_dict(bundle):
     weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
+
+
+@pytest.fixture(scope="module")
+def unproved(tmp_path_factory):
+    """A bundle with a certificate of its files alone, to be altered."""
+    folder = tmp_path_factory.mktemp("unproved") / "bundle"
+    model = read_model(write(folder.parent, "U-Net"))
+    write_bundle(model, folder, {})
+    row = {"case": "a", "voxels": 1, "different_voxels": 0, "organ_voxels": 0}
+    certify(folder, "bundle", [row], (0.0, 1.0), {"labels": LABELS})
+    return folder
+
+
+def altered(unproved, tmp_path, change):
+    """A copy with a change, its certificate made to fit."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(unproved, folder)
+    change(folder)
+    certificate = read_json(folder / "certificate.json")
+    certificate["files"] = {name: sha256(folder / name) for name in files_of_export(folder)}
+    (folder / "certificate.json").write_text(json.dumps(certificate))
+    return folder
+
+
+def put(folder, name, old, new):
+    path = folder / "configs" / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+HARMFUL = {
+    "expression": lambda f: put(
+        f, "inference.json", "$@evaluator.run()", "$__import__('os').system('touch ran')"
+    ),
+    "target": lambda f: put(f, "inference.json", '"SliceInferer"', '"os.system"'),
+    "network": lambda f: (
+        put(f, "inference.json", "monai.networks.nets.UNet", "os.system"),
+        put(f, "medseg.json", "monai.networks.nets.UNet", "os.system"),
+    ),
+    "argument": lambda f: (
+        put(f, "inference.json", '"num_res_units": 1', '"num_res_units": "$exit()"'),
+        put(f, "medseg.json", '"num_res_units": 1', '"num_res_units": "$exit()"'),
+    ),
+    "logging": lambda f: put(f, "logging.conf", "(sys.stdout,)", "(exit(),)"),
+    "module": lambda f: (f / "monai.py").write_text("open('ran', 'w')"),
+    "scripts": lambda f: (
+        (f / "scripts").mkdir(),
+        (f / "scripts" / "__init__.py").write_text("open('ran', 'w')"),
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", HARMFUL)
+def test_a_bundle_that_would_run_code_of_others_is_refused_and_runs_nothing(
+    unproved, tmp_path, harm, capsys
+):
+    folder = altered(unproved, tmp_path, HARMFUL[harm])
+    assert run(["verify", str(folder)]) == 6
+    said = capsys.readouterr().err.strip()
+    assert "--trust" in said
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_file_laid_beside_a_bundle_is_refused_but_for_data_and_results(unproved, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(unproved, folder)
+    (folder / "eval").mkdir()
+    (folder / "eval" / "a_seg.nii.gz").write_bytes(b"")
+    check_trusted(folder, check_files(folder))
+    (folder / "nibabel.py").write_text("")
+    with pytest.raises(ModelError, match=r"nibabel\.py"):
+        check_trusted(folder, check_files(folder))
+
+
+def test_a_certificate_cannot_name_files_outside_its_export(unproved, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(unproved, folder)
+    certificate = read_json(folder / "certificate.json")
+    certificate["files"]["../secret"] = "0"
+    (folder / "certificate.json").write_text(json.dumps(certificate))
+    with pytest.raises(ModelError, match="outside"):
+        check_files(folder)
+
+
+def test_an_export_with_a_script_of_others_is_refused(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    (tmp_path / "run.py").write_text("print('mine')")
+    with pytest.raises(ModelError, match=r"run\.py"):
+        check_trusted(tmp_path, {"files": {"model.onnx": "", "run.py": ""}})
+    (tmp_path / "model.onnx").rename(tmp_path / "model.pt2")
+    with pytest.raises(ModelError, match="can hold code"):
+        check_trusted(tmp_path, {"files": {"model.pt2": "", "run.py": ""}})

@@ -26,6 +26,7 @@ FILES = {
     "configs/train.json",
     "configs/multi_gpu_train.json",
     "configs/logging.conf",
+    "configs/medseg.json",
     "docs/README.md",
     "docs/data_license.txt",
     "models/model.pt",
