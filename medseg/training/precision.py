@@ -10,11 +10,11 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def pick_precision(precision: str, device: torch.device) -> str:
+def pick_precision(precision: str, device: torch.device, axes: int = 2) -> str:
     """Turn ``"auto"`` into the format that suits the device.
 
     On CUDA that is bfloat16 where the device has it, else float16. On a CPU it is bfloat16 if a
-    convolution, timed for some hundredths of a second, is clearly faster in it.
+    convolution over so many axes, timed for some hundredths of a second, is clearly faster in it.
 
     Raises:
         UsageError: If float16 is asked for without CUDA.
@@ -25,7 +25,7 @@ def pick_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return "bfloat16" if device.type == "cpu" and bfloat16_pays() else "float32"
+    return "bfloat16" if device.type == "cpu" and bfloat16_pays(axes) else "float32"
 
 
 class Forward:

@@ -133,10 +133,15 @@ def _prepare(
         history=History(list(validation.labels) if validation else []),
         epoch_length=len(loader),
         device=device,
-        precision=pick_precision(settings.precision, device),
+        precision=pick_precision(settings.precision, device, _axes(network)),
         average=averaged(network, settings.ema_decay) if settings.ema_decay else None,
         provenance=_provenance(loader, validation, optimizer, settings),
     )
+
+
+def _axes(network: nn.Module) -> int:
+    """Axes that the network's convolutions run over, most at once: 3 for volumes, else 2."""
+    return 3 if any(parameter.ndim == 5 for parameter in network.parameters()) else 2
 
 
 def _begin(run: Run) -> None:

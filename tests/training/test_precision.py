@@ -17,7 +17,7 @@ def test_float16_is_refused_without_cuda():
 @pytest.mark.parametrize(("seconds", "picked"), [(0.5, "bfloat16"), (0.9, "float32")])
 def test_auto_takes_bfloat16_on_a_cpu_only_where_it_is_clearly_faster(monkeypatch, seconds, picked):
     times = {torch.float32: 1.0, torch.bfloat16: seconds}
-    monkeypatch.setattr(path, "_seconds", lambda dtype: times[dtype])
+    monkeypatch.setattr(path, "_seconds", lambda dtype, axes: times[dtype])
     assert pick_precision("auto", CPU) == picked
 
 
