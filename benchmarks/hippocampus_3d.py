@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--iterations", type=int, default=1200, help="of each, for attention")
     parser.add_argument("--cpu-minutes", type=float, default=30.0, help="of each, for peers")
     parser.add_argument("--changes", nargs="*", default=[], help="overrides of all runs")
+    parser.add_argument("--tta", default="none", help="flips to predict under: left_right, ...")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit-minutes", type=float, default=120.0, help="most for a training")
     parser.add_argument("--table", action="store_true", help="train nothing")
@@ -80,7 +81,7 @@ def attention_plans(args: argparse.Namespace) -> Iterator[tuple[str, Plan]]:
     for seed in args.seeds:
         for kind in args.attentions:
             changes = (f"network::attention={kind}", *args.changes)
-            yield kind, Plan(f"{kind}-{seed}", CONFIG, args.iterations, seed, changes)
+            yield kind, Plan(f"{kind}-{seed}", CONFIG, args.iterations, seed, changes, args.tta)
 
 
 def peer_plans(args: argparse.Namespace, place: Place) -> Iterator[tuple[str, Plan]]:
@@ -91,7 +92,8 @@ def peer_plans(args: argparse.Namespace, place: Place) -> Iterator[tuple[str, Pl
             if args.table and not (place.out / f"{name}-{seed}.json").exists():
                 continue
             iterations = iterations_for(config, args.changes, place, 60 * args.cpu_minutes)
-            yield name, Plan(f"{name}-{seed}", config, iterations, seed, tuple(args.changes))
+            changes = tuple(args.changes)
+            yield name, Plan(f"{name}-{seed}", config, iterations, seed, changes, args.tta)
 
 
 def print_table(groups: Sequence[Group]) -> None:

@@ -30,6 +30,7 @@ class Plan:
         changes: Overrides besides those of length, seed and folders.
         seed: Of the run.
         iterations: Optimizer steps.
+        tta: Flips that test cases are predicted under, as ``medseg predict --tta`` names them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Plan:
     iterations: int
     seed: int = 0
     changes: Sequence[str] = ()
+    tta: str = "none"
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,10 @@ def result_of(plan: Plan, place: Place) -> Result | None:
     cases = str(run / "cases" / "test.json")
     predicted, scored = str(run / "predicted"), str(run / "results")
     cost = Cost()
-    command("predict", "-i", cases, "-o", predicted, "-m", str(run), place=place, cost=cost)
+    command(
+        "predict", "-i", cases, "-o", predicted, "-m", str(run), "--tta", plan.tta,
+        place=place, cost=cost,
+    )  # fmt: skip
     command("evaluate", "-i", predicted, "-l", cases, "-o", scored, "--metrics", "dsc", place=place)
     result = _result(plan, place, run, cost.cpu_seconds)
     write_json(file, asdict(result))
