@@ -11,9 +11,9 @@ among the weights of its four epochs by the validation cases and is scored on th
 ``medseg evaluate``.
 
 The command may be stopped and given again: finished runs are kept in ``--out``, one JSON file
-each, and an unfinished training goes on from its checkpoint. ``--table`` prints what there is.
-Intervals are of the paired differences over the test cases, 95 %, by bootstrap; those of several
-seeds are averaged case by case first.
+each, and an unfinished training goes on from its checkpoint; a config that was changed since
+wants another ``--out``. ``--table`` prints what there is. Intervals are of the paired differences
+over the test cases, 95 %, by bootstrap; those of several seeds are averaged case by case first.
 """
 
 import argparse
