@@ -21,7 +21,8 @@ def test_every_shipped_config_binds_to_its_functions(name):
 def test_every_shipped_network_can_be_rebuilt_from_its_model_card(name):
     config = load_config(name)
     spec = model_spec(config)
-    with torch.device("meta"):  # sizes without numbers
+    numbers = "swinunetr" in name  # MONAI reads rates from a tensor when it builds one
+    with torch.device("cpu" if numbers else "meta"):  # sizes without numbers
         given = sum(p.numel() for p in config.get_parsed_content("network").parameters())
         assert sum(p.numel() for p in build_network(spec.network).parameters()) == given
     assert config.get_parsed_content("network") is config.get_parsed_content("network")

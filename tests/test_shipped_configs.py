@@ -19,11 +19,18 @@ TINY_NETWORKS = {
     "R50UNet": CONV,
     "R50AttnUNet": CONV,
     "Segmenter": WIDTHS,
+    "TransUNet3D": WIDTHS | {"widths": [8, 8, 8, 8]},
+    "UNet": {"channels": [8, 8, 8, 8]},
+    "SegResNet": {"init_filters": 8},
+    "SwinUNETR": {"feature_size": 12, "depths": [1, 1, 1, 1]},
+    "UNETR": {"hidden_size": 24, "mlp_dim": 24, "num_heads": 2, "feature_size": 8},
 }
 TINY = [
-    "image_size=[32,32]", "train_loader::batch_size=4", "settings::max_epochs=1",
+    "train_loader::batch_size=2", "settings::max_epochs=1",
     "settings::device=cpu", "settings::precision=float32",
 ]  # fmt: skip
+SIDES = {"image_size": [32, 32], "patch_size": [16, 32, 16]}  # of slices and of patches
+LEAST = {"SwinUNETR": {"patch_size": [32, 64, 32]}}
 SIZE = (24, 24, 8)
 
 
@@ -102,6 +109,8 @@ def test_every_shipped_config_trains_on_its_published_layout(name, tmp_path, mon
     content = yaml.safe_load(shipped("configs")[name].read_text())
     kind = content["network"]["_target_"].rpartition(".")[2]
     content["network"] |= TINY_NETWORKS.get(kind, {})
+    sides = SIDES | LEAST.get(kind, {})
+    content |= {key: side for key, side in sides.items() if key in content}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
     if not name.startswith("decam"):
         changes += ["train_loader::batches_per_epoch=2"]
