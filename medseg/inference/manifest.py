@@ -158,6 +158,8 @@ def _about(job: Job) -> dict[str, Any]:
             "format": settings.suffix,
             "precision": settings.precision,
             **({} if settings.overlap is None else {"overlap": settings.overlap}),
+            **({} if settings.tta == "none" else {"tta": settings.tta}),
+            **({} if job.series_uid is None else {"series_uid": job.series_uid}),
         },
     }
 

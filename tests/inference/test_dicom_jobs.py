@@ -1,6 +1,7 @@
 """DICOM series among the cases of a job, and what is written beside their label maps."""
 
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,3 +119,20 @@ def test_a_series_is_drawn_and_viewed_like_any_other(scans, tmp_path, model):
     assert (tmp_path / "out" / "case_1.png").is_file()
     with serve(tmp_path / "out", case_id="case_1") as server:
         assert {"0.nii", "1.nii"} <= server.documents.keys()
+
+
+def test_one_of_several_series_is_drawn_and_viewed_as_the_one_it_was_named(scans, tmp_path, model):
+    uid = find_series(scans / "case_4")[1].uid
+    settings = replace(SETTINGS, tta="front_back")
+    done = predict(
+        scans / "case_4", tmp_path / "out", model=model, settings=settings, series_uid=uid
+    )
+    assert done["settings"]["series_uid"] == uid
+    assert done["settings"]["tta"] == "front_back"
+    assert preview(tmp_path / "out") == {}
+    with serve(tmp_path / "out", case_id="case_4") as server:
+        assert {"0.nii", "1.nii"} <= server.documents.keys()
+    with serve(scans / "case_4", series_uid=uid) as server:
+        assert "0.nii" in server.documents
+    with pytest.raises(InputError, match="expected one series, got 2"), serve(scans / "case_4"):
+        pass
