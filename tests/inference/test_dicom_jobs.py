@@ -113,6 +113,36 @@ def test_an_unknown_extra_is_refused(scans, tmp_path, model):
         predict(scans, tmp_path / "out", model=model, settings=PredictSettings(extras=("pdf",)))
 
 
+def test_results_among_the_scans_are_no_case_of_the_next_call(scans, tmp_path, model):
+    pytest.importorskip("highdicom")
+    for name in ("case_3.zip", "case_0.nii.gz"):
+        (scans / name).unlink()
+    settings = replace(SETTINGS, extras=["seg"])
+    for _ in range(2):
+        done = predict(scans, scans / "out", model=model, settings=settings)
+        assert [case["case_id"] for case in done["cases"]] == ["case_1", "case_2", "case_4"]
+    assert (scans / "out" / "case_1.seg.dcm").is_file()
+
+
+@pytest.mark.parametrize("within", [".", "out"])
+def test_an_output_folder_within_a_series_is_refused(within, scans, model):
+    before = sorted(scans.rglob("*"))
+    for source in (scans, scans / "case_1"):
+        with pytest.raises(UsageError, match=r"within the series .*case_1"):
+            predict(source, scans / "case_1" / within, model=model, settings=SETTINGS)
+    assert sorted(scans.rglob("*")) == before
+
+
+def test_a_structure_set_that_another_hand_drew_is_not_replaced(scans, tmp_path, model):
+    drawn = tmp_path / "out" / "case_1.rtstruct.dcm"
+    drawn.parent.mkdir()
+    drawn.write_bytes(b"drawn by hand")
+    settings = replace(SETTINGS, extras=("rtstruct",))
+    with pytest.raises(UsageError, match=r"case_1\.rtstruct\.dcm: there already"):
+        predict(scans / "case_1", tmp_path / "out", model=model, settings=settings)
+    assert drawn.read_bytes() == b"drawn by hand"
+
+
 def test_a_series_is_drawn_and_viewed_like_any_other(scans, tmp_path, model):
     predict(scans / "case_1", tmp_path / "out", model=model, settings=SETTINGS)
     assert preview(tmp_path / "out") == {}
