@@ -15,9 +15,10 @@ from medseg.files import atomic_path, read_json
 from medseg.jobs import Progress, silent
 from medseg.report.anatomy import class_map, grey_window, radiological, to_grey, to_ras
 from medseg.report.colours import organ_colours
-from medseg.volumes import read_volume
+from medseg.volumes import Volume, corner_distance_mm, read_volume
 
 MANIFEST, SUFFIX = "predictions.json", ".png"
+ON_THE_GRID = 0.1  # how far a corner may be off, in the smallest distance between voxels
 INCHES, DPI = 4.2, 100  # of one plane
 PLANES = ("sagittal", "coronal", "axial")  # by the axis that they cut
 
@@ -64,14 +65,24 @@ def preview(folder: str | Path, progress: Progress = silent) -> dict[str, str]:
         picture = folder / f"{case['case_id']}{SUFFIX}"
         try:
             if not _is_newer(picture, label_map):
-                draw(picture, _source(case["image"]), label_map, manifest["labels"])
+                draw(
+                    picture, _source(case["image"]), label_map, manifest["labels"],
+                    series_uid=manifest.get("settings", {}).get("series_uid"),
+                )  # fmt: skip
         except (InputError, OSError, ValueError) as error:
             failed[case["case_id"]] = str(error)
         progress("Drawing", done, len(cases), case["case_id"])
     return failed
 
 
-def draw(picture: Path, image: Source, label_map: Path, labels: Mapping[str, int]) -> None:
+def draw(
+    picture: Path,
+    image: Source,
+    label_map: Path,
+    labels: Mapping[str, int],
+    *,
+    series_uid: str | None = None,
+) -> None:
     """Draw one case as PNG: axial, coronal and sagittal plane, organs outlined and named.
 
     Args:
@@ -79,11 +90,12 @@ def draw(picture: Path, image: Source, label_map: Path, labels: Mapping[str, int
         image: The scan.
         label_map: Its label map, on the same grid.
         labels: Organ → value.
+        series_uid: Which DICOM series of the scan, where its folder or zip holds several.
 
     Raises:
         InputError: If a file cannot be read, or the grids differ.
     """
-    planes = _planes(image, label_map, labels)
+    planes = _planes(read_volume(image, series_uid=series_uid), label_map, labels)
     colours = list(organ_colours(labels).values())
     figure = Figure(figsize=(INCHES * len(planes), INCHES * 1.15), dpi=DPI, facecolor="black")
     FigureCanvasAgg(figure)
@@ -110,11 +122,16 @@ def draw(picture: Path, image: Source, label_map: Path, labels: Mapping[str, int
         figure.savefig(temporary, facecolor="black")
 
 
-def _planes(image: Source, label_map: Path, labels: Mapping[str, int]) -> list[Plane]:
-    scan, found = to_ras(read_volume(image)), to_ras(read_volume(label_map, "label"))
+def _planes(image: Volume, label_map: Path, labels: Mapping[str, int]) -> list[Plane]:
+    scan, found = to_ras(image), to_ras(read_volume(label_map, "label"))
     if scan.array.shape != found.array.shape:
         wanted = f"a label map on the grid {scan.array.shape} of its image"
         raise InputError(label_map, wanted, f"shape {found.array.shape}")
+    grids = (Volume(one.array, one.affine) for one in (scan, found))
+    distance = corner_distance_mm(*grids, scan.array.shape)
+    if not distance <= ON_THE_GRID * min(image.spacing):
+        wanted = "a label map on the grid of its image"
+        raise InputError(label_map, wanted, f"one {distance:.2f} mm away")
     window, _ = grey_window(scan.array)
     classes = class_map(found.array, {organ: (value,) for organ, value in labels.items()})
     place, planes = _middle(classes), []

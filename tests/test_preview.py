@@ -79,6 +79,10 @@ def test_a_case_that_cannot_be_drawn_is_told_and_the_others_are(folder):
 def test_grids_that_differ_are_not_drawn_over_each_other(folder):
     write_label_map(folder / "a.nii.gz", Volume(np.zeros((3, 4, 5), np.uint8), FLIPPED))
     assert "on the grid" in preview(folder)["a"]
+    moved = FLIPPED.copy()
+    moved[0, 3] += 1.0
+    write_label_map(folder / "a.nii.gz", Volume(np.zeros((30, 24, 20), np.uint8), moved))
+    assert "got one 1.00 mm away" in preview(folder)["a"]
 
 
 def test_a_folder_without_manifest_is_refused(tmp_path):

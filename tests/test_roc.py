@@ -14,6 +14,7 @@ from medseg.case import Case, write_cases
 from medseg.datasets import decam, starfield
 from medseg.errors import InputError, ModelError, UsageError
 from medseg.inference.exposures import predict_exposure, score_exposure
+from medseg.inference.predict import PredictSettings
 from medseg.loading.geometry import SliceGeometry
 from medseg.loading.preprocessing import Preprocessing
 from medseg.loading.sky import normalise
@@ -149,6 +150,19 @@ def test_the_mask_of_a_fits_exposure_is_fits_on_its_own_pixels(place, tmp_path):
     expected = np.zeros((40, 50, 1))
     expected[7, 30:45] = 5
     np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [({"tta": "flips"}, "flips"), ({"max_memory_gb": 4.0}, "--max-memory")]
+)
+def test_what_is_not_done_for_exposures_is_refused(place, tmp_path, more, said):
+    fits.ImageHDU(np.zeros((40, 50), np.float32)).writeto(tmp_path / "a.fits")
+    settings = PredictSettings(device="cpu", **more)
+    with pytest.raises(UsageError, match=said):
+        medseg.predict(
+            tmp_path / "a.fits", tmp_path / "out", model=place / "model", settings=settings
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_array_file_is_predicted_as_an_exposure_not_as_slices(place):

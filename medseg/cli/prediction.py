@@ -161,6 +161,7 @@ def view(
         list[Path] | None, typer.Option("-l", "--labels", help="Label map; may be repeated.")
     ] = None,
     case_id: Annotated[str | None, typer.Option("--case", help="Case of a folder.")] = None,
+    series: Series = None,
     organs: Annotated[str | None, typer.Option(help="Organ=value pairs: liver=1,spleen=2.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it.")] = True,
     once: Annotated[bool, typer.Option("--once", help="End when the page has been sent.")] = False,
@@ -177,7 +178,7 @@ def view(
 
     show(
         source, label_maps or (), labels=organ_values(organs), case_id=case_id,
-        open_browser=browser, once=once, started=tell,
+        series_uid=series, open_browser=browser, once=once, started=tell,
     )  # fmt: skip
 
 

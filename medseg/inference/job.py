@@ -62,6 +62,10 @@ class Job:
         fits = isinstance(case.image, Path) and suffix_of(case.image) in FITS
         return self.output / f"{case.case_id}{'.fits' if fits else self.settings.suffix}"
 
+    def outputs(self, case: Case) -> list[Path]:
+        """All files that are written for a case."""
+        return [self.target(case), *(self.extra(case, name) for name in self.settings.extras)]
+
     def extra(self, case: Case, name: str) -> Path:
         """Where what is written beside the label map goes, by its name in the settings."""
         suffix = PROBABILITIES_SUFFIX if name == PROBABILITIES else f".{name}.dcm"
@@ -128,11 +132,22 @@ def _load(job: Job) -> Loaded:
             raise ModelError(f"{folder}: the model has changed since the job began; start it again")
     models = [read_model(folder) for folder in job.models]
     if any(model.spec.preprocessing.sky for model in models):
-        if len(models) > 1:
-            raise UsageError("models of exposures cannot be averaged: give one of them")
-        if PROBABILITIES in job.settings.extras:
-            raise UsageError("models of exposures write no probabilities; see medseg roc")
+        _check_exposures(len(models), job.settings)
     return Loaded(Predictor(models, job.settings), Room(images_at_once(job.settings)))
+
+
+def _check_exposures(models: int, settings: PredictSettings) -> None:
+    """Refuse what is not done for exposures, which go through the network in a way of their own."""
+    if models > 1:
+        raise UsageError("models of exposures cannot be averaged: give one of them")
+    if settings.tta != "none":
+        raise UsageError("models of exposures are not averaged over flips: leave out tta")
+    if PROBABILITIES in settings.extras:
+        raise UsageError("models of exposures write no probabilities; see medseg roc")
+    if settings.max_memory_gb is not None:
+        raise UsageError(
+            "exposures are scored as a whole: --max-memory cannot be kept; leave it out"
+        )
 
 
 def images_at_once(settings: PredictSettings) -> int:

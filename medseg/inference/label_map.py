@@ -105,7 +105,7 @@ def label_map_of(
     Raises:
         UsageError: If probabilities are asked for on a grid that is sheared.
     """
-    placing = _placing(images, native)
+    placing = placing_on(images, native)
     if placing is None:
         if probabilities is not None:
             raise UsageError("probabilities: the volume's axes are sheared; resample it first")
@@ -150,7 +150,8 @@ def _scores(
     )
 
 
-def _placing(images: PreparedSlices, native: Header) -> Placing | None:
+def placing_on(images: PreparedSlices, native: Header) -> Placing | None:
+    """How the native grid lies in the prepared one; ``None``: sheared, to be resampled at once."""
     depth, x, y = images.shape
     if same_grid(images.affine, (x, y, depth), native):
         return Placing.same()

@@ -92,8 +92,7 @@ def sweep(job: Job, cases: Sequence[Case], content: dict[str, Any]) -> None:
     statuses = {entry["case_id"]: entry["status"] for entry in content["cases"]}
     journal = Journal(job.journal)
     done = [case for case in cases if statuses[case.case_id] != "pending"]
-    names = {MANIFEST, *(job.target(case).name for case in done)}
-    names |= {job.extra(case, name).name for case in done for name in job.settings.extras}
+    names = {MANIFEST, *(path.name for case in done for path in job.outputs(case))}
     names |= {f"{journal.name(case.case_id)}.json" for case in done}
     for folder in (job.output, job.journal):
         for path in folder.glob(".tmp-*"):
@@ -158,6 +157,8 @@ def _about(job: Job) -> dict[str, Any]:
             "format": settings.suffix,
             "precision": settings.precision,
             **({} if settings.overlap is None else {"overlap": settings.overlap}),
+            **({} if settings.tta == "none" else {"tta": settings.tta}),
+            **({} if job.series_uid is None else {"series_uid": job.series_uid}),
         },
     }
 

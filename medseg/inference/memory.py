@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from medseg.errors import ResourceError
-from medseg.inference.label_map import Run
+from medseg.inference.label_map import Run, placing_on
 from medseg.inference.native import values_of_classes
 from medseg.inference.prepared import PreparedSlices
 from medseg.inference.window_sums import ROW_BYTES
@@ -27,6 +27,7 @@ from medseg.volumes import Header
 
 Result = TypeVar("Result")
 MARGIN = 1.1  # of what is added: what the allocator takes besides
+AT_ONCE_BYTES = (8, 45)  # per prepared and per native voxel, where one class is resampled at once
 ASIDE = 100e6  # bytes: scratch space of oneDNN and of threads
 
 
@@ -91,10 +92,11 @@ def run_within(
         needed = held + MARGIN * _added(network, smaller, spec, images, native) + ASIDE
         if needed <= most_gb * 1e9:
             return smaller
+    why = "" if placing_on(images, native) else ", and sheared axes are resampled as a whole"
     raise ResourceError(
         f"a volume of {native.shape} needs about {needed / 1e9:.1f} GB with one "
-        f"{'window' if in_windows else 'slice'} at a time, {most_gb:g} GB were allowed; raise "
-        "--max-memory"
+        f"{'window' if in_windows else 'slice'} at a time{why}, {most_gb:g} GB were allowed; "
+        "raise --max-memory"
     )
 
 
@@ -175,7 +177,23 @@ def _added(
         busiest = _of_windows(forward, slab, run, spec, images, spec.geometry)
     else:
         busiest = _of_slices(forward, slab, run.batch_of(spec), len(values), images, spec.geometry)
+    if placing_on(images, native) is None:
+        busiest = _at_once(busiest, run.batch_of(spec), len(values), images, voxels)
     return voxels * values.itemsize + busiest
+
+
+def _at_once(
+    busiest: float, batch: int, classes: int, images: PreparedSlices, voxels: int
+) -> float:
+    """All scores in half precision, and the largest of what happens beside them.
+
+    That is the network, or their copy into one piece, or a class on its way to the native grid.
+    """
+    prepared = math.prod(images.shape)
+    scores = 2 * classes * prepared
+    on_slices = 4 * classes * batch * prepared // len(images)
+    resampling = AT_ONCE_BYTES[0] * prepared + AT_ONCE_BYTES[1] * voxels
+    return scores + max(busiest + on_slices, scores, resampling)
 
 
 def _of_slices(

@@ -14,6 +14,7 @@ from medseg.inference.slices import PRECISIONS, labels_of
 
 SAME_LABELS = 0.999  # share of labels a half precision must leave as they are
 SAME_LOGITS = 1e-4  # largest difference of the exact path, against the larger of 1 and the logits
+FAILURES = (RuntimeError, AttributeError, TypeError)  # a network may look into its layers
 WORTH_IT = 1.3  # a smaller gain than this is lost again in casting
 
 
@@ -96,7 +97,7 @@ def _try_half(
         copy = _half_copy(network, sample, half)
         with torch.inference_mode():
             same = labels_of(copy(sample)) == labels_of(expected)
-    except RuntimeError as error:
+    except FAILURES as error:
         return None, f"{half} fails: {_brief(error)}"
     share = float(same.double().mean())
     kind = "slices" if sample.ndim == 4 else "patches"
@@ -111,7 +112,7 @@ def _exact_path(network: nn.Module, sample: torch.Tensor, expected: torch.Tensor
         copy = prepare(network)
         with torch.inference_mode():
             off = float((copy(sample) - expected).abs().max())
-    except RuntimeError as error:
+    except FAILURES as error:
         return Path(network, "float32", False, f"{why}; the copy fails: {_brief(error)}")
     if off <= SAME_LOGITS * max(1.0, float(expected.abs().max())):
         return Path(copy, "float32", True, why)
@@ -126,7 +127,7 @@ def _half_copy(network: nn.Module, sample: torch.Tensor, precision: str) -> Prep
             copy = prepare(network, dtype=dtype)
             with torch.inference_mode():
                 copy(sample[:1])
-        except RuntimeError:  # it mixes in numbers of its own in float32
+        except FAILURES:  # it mixes in numbers of its own in float32, or reads its layers' weights
             pass
         else:
             return copy

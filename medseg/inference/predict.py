@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,8 @@ def predict(
             off, or if another job is at work in the folder.
         ResourceError: If memory or disk run out.
     """
-    settings = settings or PredictSettings()
-    _check_outputs(settings)
-    cases = cases_of(input, series_uid)
+    settings = _checked(settings or PredictSettings())
+    cases = _without_output(cases_of(input, series_uid), Path(output).resolve())
     given = (model,) if isinstance(model, (str, Path)) else tuple(model)
     folders = tuple(model_folder_of(one).resolve() for one in given)
     cards = tuple(map(card_of, folders))
@@ -96,12 +96,27 @@ def model_folder_of(path: str | Path) -> Path:
     return inner if (inner / "model.json").is_file() else Path(path)
 
 
-def _check_outputs(settings: PredictSettings) -> None:
+def _checked(settings: PredictSettings) -> PredictSettings:
     if settings.suffix not in FORMATS:
         raise UsageError(f"format {settings.suffix!r}: expected one of {', '.join(FORMATS)}")
     unknown = [name for name in settings.extras if name not in EXTRAS]
     if unknown:
         raise UsageError(f"extra {unknown[0]!r}: expected one of {', '.join(EXTRAS)}")
+    return replace(settings, extras=tuple(settings.extras))
+
+
+def _without_output(cases: Sequence[Case], output: Path) -> list[Case]:
+    """The cases but for the output folder, which DICOM SEG in it makes look like a series.
+
+    Raises:
+        UsageError: If the output folder lies in a series: it would be hashed as a part of it.
+    """
+    ours = (output / MANIFEST).is_file() and len(cases) > 1
+    left = [case for case in cases if not (ours and _files(case) == [output])]
+    for path in (path for case in left for path in _files(case)):
+        if path in (output, *output.parents):
+            raise UsageError(f"{output}: within the series {path}; use a folder outside it")
+    return left
 
 
 def _run(
@@ -133,7 +148,8 @@ def _run(
 
 def _refuse_overwriting(job: Job, cases: Sequence[Case]) -> None:
     """Refuse to replace what the journal knows nothing of, and images in any case."""
-    journal, targets = Journal(job.journal), {job.target(case): case for case in cases}
+    journal = Journal(job.journal)
+    targets = {path: case for case in cases for path in job.outputs(case)}
     images = {path for case in cases for path in _files(case) if path in targets}
     if images:
         raise UsageError(f"{min(images)}: an image, it is never overwritten; use another folder")

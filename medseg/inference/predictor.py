@@ -24,6 +24,7 @@ from medseg.loading.geometry import PatchGeometry
 from medseg.model import LoadedModel, ModelSpec
 from medseg.volumes import Header, Volume
 
+DEVICES = ("cpu", "cuda", "mps")
 NO_LABEL = "changes no label"  # in a field's metadata: a change of it leaves finished cases valid
 
 
@@ -36,7 +37,7 @@ class PredictSettings:
     """How the network is run.
 
     Attributes:
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
         batch_size: Slices or patches per forward pass, at most; large patches are fewer.
         precision: ``"auto"``, the quickest that is safe; ``"float32"``, ``"bfloat16"`` or, on
             CUDA, ``"float16"``; see :func:`medseg.inference.path.choose_path`.
@@ -198,10 +199,17 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {name!r}: there is no CUDA device here; use cpu or auto")
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in DEVICES:
+        raise UsageError(f"device {name!r}: expected auto, cpu, cuda, cuda:N or mps")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.mps.device_count()}
+    number = device.index or 0
+    if number >= there[device.type]:
+        kind = device.type.upper()
+        raise UsageError(
+            f"device {name!r}: there is no {kind} device {number} here; use cpu or auto"
+        )
     return device
 
 

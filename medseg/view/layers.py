@@ -39,16 +39,15 @@ class Layer:
     centres: Sequence[tuple[float, ...] | None] = ()
 
 
-def image_layer(source: Source, name: str) -> Layer:
-    """Read an image.
+def image_layer(source: Source, name: str, *, series_uid: str | None = None) -> Layer:
+    """Read an image, or one DICOM series of several.
 
     Raises:
         InputError: If it cannot be read.
     """
-    volume = read_volume(source)
+    volume = read_volume(source, series_uid=series_uid)
     array = volume.array
-    if array.dtype.kind not in "biuf":
-        raise InputError(_first(source), "one real number per voxel", f"type {array.dtype}")
+    _check_kind(source, array)
     window, _ = grey_window(array)
     kind = array.dtype.name if array.dtype.name in SHOWN_AS_THEY_ARE else "float32"
     middle = _in_mm(volume, np.array(array.shape) // 2)
@@ -63,6 +62,7 @@ def label_layer(source: Source, name: str, labels: Mapping[str, LabelValue]) -> 
         InputError: If it cannot be read, or is no label map.
     """
     volume = read_volume(source, "label")
+    _check_kind(source, volume.array)
     found = np.unique(volume.array)
     if found.size > MOST_VALUES or not np.isfinite(found).all() or (found % 1).any():
         got = f"{found.size} values from {found.min():g} to {found.max():g}"
@@ -74,6 +74,11 @@ def label_layer(source: Source, name: str, labels: Mapping[str, LabelValue]) -> 
     classes = class_map(volume.array, values)
     centres = _centres(classes, volume, len(values))
     return Layer(name, _nifti(classes, volume), organs=organ_colours(values), centres=centres)
+
+
+def _check_kind(source: Source, array: np.ndarray) -> None:
+    if array.dtype.kind not in "biuf":
+        raise InputError(_first(source), "one real number per voxel", f"type {array.dtype}")
 
 
 def _centres(classes: np.ndarray, volume: Volume, number: int) -> list[tuple[float, ...] | None]:

@@ -22,11 +22,13 @@ class ToShow:
         image: The image.
         label_maps: Name → label map.
         labels: Name → organ → value or values, where the folder says so.
+        series_uid: Which DICOM series of the image, where it was said.
     """
 
     image: Source
     label_maps: Mapping[str, Source]
     labels: Mapping[str, Mapping[str, LabelValue]] = field(default_factory=dict)
+    series_uid: str | None = None
 
 
 def find_case(folder: Path, case_id: str) -> ToShow:
@@ -57,7 +59,9 @@ def find_case(folder: Path, case_id: str) -> ToShow:
     if case.get("label"):
         maps["truth"] = _source(path, case["label"], "label")
         values["truth"] = _labels(case.get("label_values")) or labels
-    return ToShow(image, maps, values)
+    settings = content.get("settings")
+    series_uid = settings.get("series_uid") if isinstance(settings, dict) else None
+    return ToShow(image, maps, values, series_uid)
 
 
 def _source(path: Path, noted: Any, what: str) -> Source:

@@ -2,11 +2,13 @@
 
 import hmac
 import secrets
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 LOOPBACK = "127.0.0.1"
 POLICY = (
@@ -67,6 +69,11 @@ class Server(ThreadingHTTPServer):
         secret, slash, name = path.removeprefix("/").partition("/")
         known = hmac.compare_digest(f"{secret}{slash}".encode(), f"{self.secret}/".encode())
         return self.documents.get(name) if known and host in self.hosts else None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that has gone; of anything else as usual."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
     def note(self, path: str) -> None:
         """Note that a document was sent."""

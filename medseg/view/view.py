@@ -30,6 +30,7 @@ def view(
     *,
     labels: Labels | None = None,
     case_id: str | None = None,
+    series_uid: str | None = None,
     open_browser: bool = True,
     once: bool = False,
     started: Callable[[str], None] | None = None,
@@ -46,6 +47,7 @@ def view(
         labels: Organ → value; from ``predictions.json`` or its kin beside the label map unless
             given.
         case_id: Which case of the folder.
+        series_uid: Which DICOM series of the image, where it is a folder or zip of several.
         open_browser: Open the page as well.
         once: End when everything on the page has been sent.
         started: Called with the address.
@@ -54,7 +56,7 @@ def view(
         InputError: If a file cannot be read.
         UsageError: If there is no such case.
     """
-    with serve(image, label_maps, labels=labels, case_id=case_id) as server:
+    with serve(image, label_maps, labels=labels, case_id=case_id, series_uid=series_uid) as server:
         if started is not None:
             started(server.address)
         if open_browser:
@@ -72,9 +74,11 @@ def serve(
     *,
     labels: Labels | None = None,
     case_id: str | None = None,
+    series_uid: str | None = None,
 ) -> Iterator[Server]:
     """Serve the page of :func:`view` while the block runs."""
-    layers = _layers(_to_show(Path(image), [Path(path) for path in label_maps], case_id), labels)
+    shown = _to_show(Path(image), [Path(path) for path in label_maps], case_id, series_uid)
+    layers = _layers(shown, labels)
     server = Server(_documents(layers))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -86,18 +90,30 @@ def serve(
         server.server_close()
 
 
-def _to_show(image: Path, label_maps: list[Path], case_id: str | None) -> ToShow:
+def _to_show(
+    image: Path, label_maps: list[Path], case_id: str | None, series_uid: str | None
+) -> ToShow:
     if case_id is not None:
         if label_maps:
             raise UsageError("--case takes the label maps of the case: leave out --labels")
         return find_case(image, case_id)
     if any((image / name).is_file() for name in (RESULTS, PREDICTIONS)):
         raise UsageError(f"{image}: a folder of cases; say which one with --case")
-    return ToShow(image, {path.name: path for path in label_maps})
+    return ToShow(image, _named(label_maps), series_uid=series_uid)
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names, with so many of their folders as tell them from each other."""
+    names: list[str] = []
+    for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return dict(zip(names, paths, strict=True))
 
 
 def _layers(shown: ToShow, labels: Labels | None) -> list[Layer]:
-    layers = [image_layer(shown.image, _name(shown.image))]
+    layers = [image_layer(shown.image, _name(shown.image), series_uid=shown.series_uid)]
     for name, source in shown.label_maps.items():
         own = labels or shown.labels.get(name) or labels_beside(_first(source).parent) or {}
         layers.append(label_layer(source, name, own))

@@ -99,7 +99,8 @@ def _step(path: Path, planes: Sequence[Plane], depths: np.ndarray) -> float:
     doubles = int((steps <= SAME_STEP * usual).sum())
     if doubles:
         index = int(np.argmin(steps))
-        twice = planes[index].instance_uid == planes[index + 1].instance_uid != ""
+        one, other = planes[index], planes[index + 1]
+        twice = one.instance_uid == other.instance_uid != "" and one.frame == other.frame
         what = "the same image twice" if twice else "several images at one position"
         hint = "keep one time point, phase or echo per folder, and each file once"
         raise InputError(path, "one slice per position", f"{what} ({doubles} times)", hint)

@@ -155,7 +155,7 @@ def _plane(
     intercept = _numbers(places, "RescaleIntercept", 1, where) or (0.0,)
     spacing = _numbers(places, "PixelSpacing", 2, where)
     if slope[0] == 0 or (spacing and min(spacing) <= 0):
-        raise InputError(where, "a slope and a pixel spacing above 0", "one that is not")
+        raise InputError(where, "a pixel spacing above 0 and a slope that is not 0", "others")
     return Plane(
         name=name,
         frame=index,

@@ -57,7 +57,7 @@ class Series:
 
 
 def is_dicom_path(path: str | Path) -> bool:
-    """Whether a path is to be read as DICOM: a folder, a zip or a ``.dcm`` or ``.ima`` file."""
+    """Whether a path is to be read as DICOM: a folder, a zip, or a file by its suffix."""
     path = Path(path)
     return path.suffix.lower() in SUFFIXES or path.is_dir()
 

@@ -22,6 +22,7 @@ from medseg.volumes.volume import Header, Volume, corner_distance_mm
 ON_THE_GRID = 0.1  # how far a corner may be off, in the smallest distance between voxels
 GOLDEN = 0.6180339887  # steps of the golden ratio never fall on a hue used before
 MAKER = "medseg"
+UNICODE = "ISO_IR 192"
 MAY_BE_EMPTY = (  # but not absent (type 2)
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
@@ -83,23 +84,25 @@ def placed_on(label_map: Volume, series: Series, labels: Mapping[str, int], path
     if len({plane.name for plane in planes}) not in (1, len(planes)):
         raise InputError(series.path, "one slice per file, or one file", "several with many slices")
     rows, columns = planes[0].shape
-    grid = Header((columns, rows, len(planes)), affine, label_map.array.dtype)
-    turned = in_axes_of(label_map, Volume(label_map.array, affine))
+    array = label_map.array.view(np.uint8) if label_map.array.dtype == bool else label_map.array
+    grid = Header((columns, rows, len(planes)), affine, array.dtype)
+    turned = in_axes_of(Volume(array, label_map.affine), Volume(array, affine))
     if turned.array.shape != grid.shape:
         raise InputError(path, f"a label map of shape {grid.shape}", f"{turned.array.shape}")
     distance = corner_distance_mm(turned, grid, grid.shape)
     if not distance <= ON_THE_GRID * min(grid.spacing):
         raise InputError(path, "a label map on the series' grid", f"one {distance:.2f} mm away")
     frames = turned.array.transpose(2, 1, 0)
-    if frames.dtype.kind not in "biu":
+    if frames.dtype.kind not in "iu":
         raise InputError(path, "a label map of whole numbers", str(frames.dtype))
     present = frozenset(int(value) for frame in frames for value in np.unique(frame)) - {0}
     unnamed = sorted(present - {value for value in labels.values() if value > 0})
     if unnamed:
         raise InputError(path, "a name for every value of the label map", f"none for {unnamed[:9]}")
-    return Placed(
-        tuple(planes), frames, present, affine, tuple(_images(series, planes, grid.spacing[2]))
-    )
+    images = _images(series, planes, grid.spacing[2])
+    if not all(name.isascii() for name in labels):
+        _write_in_unicode(series.path, images)
+    return Placed(tuple(planes), frames, present, affine, tuple(images))
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
@@ -136,6 +139,14 @@ def _restore(image: Any, where: Path, step_mm: float) -> None:
     for field in MAY_BE_EMPTY:
         if field not in image or not _is_valid(field, str(image.get(field) or "")):
             setattr(image, field, "")
+
+
+def _write_in_unicode(path: Path, images: Sequence[Any]) -> None:
+    """Have what is made of these images in UTF-8: their own character set may lack a name's."""
+    for image in images:
+        with guarded(path, "headers in the character set that they name"):
+            image.decode()
+        image.SpecificCharacterSet = UNICODE
 
 
 def _is_valid(field: str, text: str) -> bool:

@@ -30,21 +30,21 @@ def check_nrrd_header(path: Path) -> None:
     detached = path.suffix.lower() == ".nhdr"
     if not start.startswith(b"NRRD000") or (end is None and not detached):
         raise InputError(path, "a NRRD header that ends with an empty line", "a damaged one")
-    fields = _fields(start[: end.start()] if end else start, ":")
+    fields = _fields(start[: end.start()] if end else start)
     rank = _whole_numbers(path, fields, "dimension", 1)[0]
     if not 1 <= rank <= HIGHEST_RANK:
         raise InputError(path, f"1 to {HIGHEST_RANK} dimensions", f"{rank}")
     sizes = _whole_numbers(path, fields, "sizes", rank)
     name = fields.get("data file", fields.get("datafile", ""))
     _check_places(path, fields)
-    _check_sizes(path, sizes, _named(path, name.encode()) if name else [path])
+    _check_sizes(path, sizes, _named(path, name) if name else [path])
 
 
-def _fields(header: bytes, sign: str) -> Mapping[str, str]:
-    """Field → value, names in lower case; lines without the sign are passed over."""
+def _fields(header: bytes) -> Mapping[str, str]:
+    """Field → value, names in lower case; lines without a colon are passed over."""
     fields = {}
     for line in header.decode("latin-1").splitlines():
-        name, found, value = line.partition(sign)
+        name, found, value = line.partition(":")
         if found and not line.startswith("#"):
             fields[name.strip().lower()] = value.strip()
     return fields
@@ -70,9 +70,9 @@ def _check_places(path: Path, fields: Mapping[str, str]) -> None:
             raise InputError(path, f"numbers for {name}", " ".join(words)[:40])
 
 
-def _named(path: Path, name: bytes) -> list[Path]:
+def _named(path: Path, name: str) -> list[Path]:
     """The file that holds the voxels, where one is named plainly and there."""
-    named = path.parent / name.decode("utf-8", "replace")
+    named = path.parent / name
     try:
         return [named] if named.is_file() else []
     except ValueError:  # a name no file can have

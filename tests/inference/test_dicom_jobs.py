@@ -1,6 +1,7 @@
 """DICOM series among the cases of a job, and what is written beside their label maps."""
 
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,9 +113,56 @@ def test_an_unknown_extra_is_refused(scans, tmp_path, model):
         predict(scans, tmp_path / "out", model=model, settings=PredictSettings(extras=("pdf",)))
 
 
+def test_results_among_the_scans_are_no_case_of_the_next_call(scans, tmp_path, model):
+    pytest.importorskip("highdicom")
+    for name in ("case_3.zip", "case_0.nii.gz"):
+        (scans / name).unlink()
+    settings = replace(SETTINGS, extras=["seg"])
+    for _ in range(2):
+        done = predict(scans, scans / "out", model=model, settings=settings)
+        assert [case["case_id"] for case in done["cases"]] == ["case_1", "case_2", "case_4"]
+    assert (scans / "out" / "case_1.seg.dcm").is_file()
+
+
+@pytest.mark.parametrize("within", [".", "out"])
+def test_an_output_folder_within_a_series_is_refused(within, scans, model):
+    before = sorted(scans.rglob("*"))
+    for source in (scans, scans / "case_1"):
+        with pytest.raises(UsageError, match=r"within the series .*case_1"):
+            predict(source, scans / "case_1" / within, model=model, settings=SETTINGS)
+    assert sorted(scans.rglob("*")) == before
+
+
+def test_a_structure_set_that_another_hand_drew_is_not_replaced(scans, tmp_path, model):
+    drawn = tmp_path / "out" / "case_1.rtstruct.dcm"
+    drawn.parent.mkdir()
+    drawn.write_bytes(b"drawn by hand")
+    settings = replace(SETTINGS, extras=("rtstruct",))
+    with pytest.raises(UsageError, match=r"case_1\.rtstruct\.dcm: there already"):
+        predict(scans / "case_1", tmp_path / "out", model=model, settings=settings)
+    assert drawn.read_bytes() == b"drawn by hand"
+
+
 def test_a_series_is_drawn_and_viewed_like_any_other(scans, tmp_path, model):
     predict(scans / "case_1", tmp_path / "out", model=model, settings=SETTINGS)
     assert preview(tmp_path / "out") == {}
     assert (tmp_path / "out" / "case_1.png").is_file()
     with serve(tmp_path / "out", case_id="case_1") as server:
         assert {"0.nii", "1.nii"} <= server.documents.keys()
+
+
+def test_one_of_several_series_is_drawn_and_viewed_as_the_one_it_was_named(scans, tmp_path, model):
+    uid = find_series(scans / "case_4")[1].uid
+    settings = replace(SETTINGS, tta="front_back")
+    done = predict(
+        scans / "case_4", tmp_path / "out", model=model, settings=settings, series_uid=uid
+    )
+    assert done["settings"]["series_uid"] == uid
+    assert done["settings"]["tta"] == "front_back"
+    assert preview(tmp_path / "out") == {}
+    with serve(tmp_path / "out", case_id="case_4") as server:
+        assert {"0.nii", "1.nii"} <= server.documents.keys()
+    with serve(scans / "case_4", series_uid=uid) as server:
+        assert "0.nii" in server.documents
+    with pytest.raises(InputError, match="expected one series, got 2"), serve(scans / "case_4"):
+        pass

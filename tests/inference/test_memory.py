@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -141,7 +142,7 @@ from medseg.loading.preprocessing import Preprocessing
 from medseg.model import LoadedModel, ModelSpec
 from medseg.volumes import Volume
 
-shape, size, classes, spacing, most = json.loads(sys.argv[1])
+shape, size, classes, spacing, most, shear = json.loads(sys.argv[1])
 torch.manual_seed(0)
 network = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, classes, 1))
 labels = {f"organ{index}": index for index in range(1, classes)}
@@ -151,7 +152,9 @@ spec = ModelSpec(
 settings = PredictSettings(device="cpu", precision="float32", max_memory_gb=most)
 predictor = Predictor(LoadedModel(spec, network.eval(), {}), settings)
 array = np.random.default_rng(0).integers(-200, 200, shape[::-1], dtype=np.int16).T  # as NIfTI
-predictor(Volume(array, np.diag([1.0, 1.0, 2.0, 1.0])))
+affine = np.diag([1.0, 1.0, 2.0, 1.0])
+affine[1, 2] = shear
+predictor(Volume(array, affine))
 status = Path("/proc/self/status").read_text().splitlines()
 peak = int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024
 print(json.dumps([peak, predictor.run.batch_size]))
@@ -161,9 +164,9 @@ needs_proc = pytest.mark.skipif(
 )
 
 
-def _peak(shape, size=64, classes=5, spacing=None, most=None):
+def _peak(shape, size=64, classes=5, spacing=None, most=None, shear=0.0):
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps([shape, size, classes, spacing, most])],
+        [sys.executable, "-c", CHILD, json.dumps([shape, size, classes, spacing, most, shear])],
         capture_output=True, text=True, check=True, cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -190,3 +193,15 @@ def test_the_limit_is_kept_and_not_for_nothing(classes, size, spacing):
     assert peak <= most * 1e9
     assert smaller < batch == 16
     assert peak > 0.6 * most * 1e9
+
+
+@pytest.mark.slow
+@needs_proc
+def test_what_a_sheared_volume_needs_at_once_is_counted():
+    shape, spacing, shear = [192, 192, 120], [1.2, 1.2, 2.0], 0.01
+    peak, _ = _peak(shape, 192, 12, spacing, None, shear)
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        _peak(shape, 192, 12, spacing, 0.6 * peak / 1e9, shear)
+    assert "sheared axes are resampled as a whole" in error.value.stderr
+    needed = float(re.search(r"needs about ([\d.]+) GB", error.value.stderr)[1])
+    assert 0.95 < needed / (peak / 1e9) < 1.4

@@ -32,6 +32,24 @@ def transunet():
     return TransUNet(64, **sizes, **conv, decoder_channels=(16, 16, 8, 8, 8)).eval()
 
 
+class LooksInside(nn.Module):
+    """Reads the weight of its layer, as a copy with packed weights does not let it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, images):
+        return images.repeat(1, 2, 1, 1) @ self.layer.weight
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_a_network_that_no_copy_can_stand_in_for_is_run_all_the_same(half_pays, precision):
+    network, sample = LooksInside(), torch.randn(2, 1, 8, 8)
+    found = choose_path(network, sample, precision).network(sample)
+    torch.testing.assert_close(found, network(sample), atol=0.05, rtol=0.05)
+
+
 def test_half_precision_is_taken_where_labels_stay(half_pays):
     chosen = choose_path(Margin(8.0), torch.randn(2, 1, 8, 8))
     assert chosen.precision == "bfloat16"

@@ -124,6 +124,16 @@ def test_one_copy_serves_all_volumes_of_a_job_and_is_told_of(tmp_path, model, mo
     assert manifest["path"] == {"precision": "float32", "prepared": True, "why": "as asked"}
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("meta", "expected auto"), ("xpu", "expected auto"), ("gpu", "expected auto"),
+     ("cuda:99", "no CUDA device 99 here")],
+)  # fmt: skip
+def test_a_device_that_is_unknown_or_not_here_is_refused(name, said):
+    with pytest.raises(UsageError, match=f"device '{name}': .*{said}"):
+        pick_device(name)
+
+
 def test_a_job_without_a_readable_case_has_no_path(tmp_path, model):
     for name in ("a", "b"):
         (tmp_path / f"{name}.nii").write_bytes(b"no volume")

@@ -132,8 +132,33 @@ def test_what_is_no_label_map_is_refused(files):
     nib.save(nib.Nifti1Image(np.ones((3, 3, 3), np.complex64), AFFINE), files / "c.nii")
     with pytest.raises(InputError, match="a label map of whole numbers"):
         label_layer(files / "x.nii", "x", {})
-    with pytest.raises(InputError, match="one real number per voxel"):
-        image_layer(files / "c.nii", "c")
+    for read in (
+        lambda: image_layer(files / "c.nii", "c"),
+        lambda: label_layer(files / "c.nii", "c", {}),
+    ):
+        with pytest.raises(InputError, match="one real number per voxel"):
+            read()
+
+
+def test_label_maps_of_one_name_are_told_apart_by_their_folders(files):
+    paths = [files / folder / "labels.mha" for folder in ("ours", "theirs")]
+    for value, path in enumerate(paths, 1):
+        write_volume(path, Volume(np.full((7, 8, 5), value, np.uint8), AFFINE))
+    with serve(files / "ct.nrrd", paths) as server:
+        assert {"1.nii", "2.nii"} <= server.documents.keys()
+        page = get(server.address)[0].decode()
+    assert "ours/labels.mha" in page
+    assert "theirs/labels.mha" in page
+
+
+def test_a_browser_that_goes_away_leaves_no_trace_of_an_error(files, capsys):
+    with serve(files / "ct.nrrd") as server:
+        for error, said in ((BrokenPipeError(), False), (KeyError("other"), True)):
+            try:
+                raise error
+            except (BrokenPipeError, KeyError):
+                server.handle_error(None, ("127.0.0.1", 1))
+            assert bool(capsys.readouterr().err) is said
 
 
 def test_a_case_is_found_in_predictions_and_in_results(files):

@@ -16,7 +16,7 @@ from medseg.volumes import (
     Volume,
     read_volume,
 )
-from tests.volumes.dicom_writer import PATIENT, write_series
+from tests.volumes.dicom_writer import PATIENT, write_enhanced, write_series
 
 SPACING = (0.8, 0.7, 2.5)
 AFFINE = np.diag([-0.8, -0.7, 2.5, 1.0])
@@ -84,6 +84,15 @@ def test_the_same_file_twice_is_refused(tmp_path, volume):
     paths = write_series(tmp_path, volume)
     shutil.copy(paths[2], tmp_path / "copy")
     refused(tmp_path, r"the same image twice \(1 times\)")
+
+
+def test_two_frames_of_one_file_at_one_position_are_not_called_the_same_image(tmp_path, volume):
+    path = write_enhanced(tmp_path / "made", volume)
+    dataset = pydicom.dcmread(path)
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    frames[1].PlanePositionSequence = frames[0].PlanePositionSequence
+    dataset.save_as(tmp_path / "two.dcm")
+    refused(tmp_path / "two.dcm", r"several images at one position \(1 times\)")
 
 
 def test_localizers_alone_are_refused(tmp_path, volume):

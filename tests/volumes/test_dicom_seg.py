@@ -213,6 +213,41 @@ def test_a_multi_frame_source_keeps_its_order_of_frames(tmp_path, scan):
 
 
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+def test_a_mask_of_bool_is_written_as_the_same_mask_of_numbers_is(tmp_path, scan, write):
+    series, label_map = scan
+    mask = label_map.array == 7
+    for name, array in (("bool", mask), ("number", mask.astype(np.uint8))):
+        write(tmp_path / name, Volume(array, label_map.affine), series, {"liver": 1})
+    one, other = (pydicom.dcmread(tmp_path / name) for name in ("bool", "number"))
+    part = "PixelData" if write is write_seg else "ROIContourSequence"
+    assert one[part] == other[part]
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+@pytest.mark.parametrize("charset", [None, "ISO_IR 100"])
+def test_names_of_organs_in_any_script_are_kept_and_so_is_the_patients(
+    tmp_path, scan, write, charset
+):
+    def in_charset(_, dataset):
+        if charset:
+            dataset.SpecificCharacterSet, dataset.PatientName = charset, "Müller^Jörg"
+
+    series, label_map = scan
+    write_series(
+        tmp_path / "other", Volume(np.zeros((8, 6, 5)), label_map.affine), change=in_charset
+    )
+    (series,) = find_series(tmp_path / "other")
+    write(tmp_path / "out.dcm", label_map, series, {"肝": 7, "Gefäß": 2, "widget": 300})
+    found = pydicom.dcmread(tmp_path / "out.dcm")
+    if write is write_seg:
+        names = [str(segment.SegmentLabel) for segment in found.SegmentSequence]
+    else:
+        names = [str(region.ROIName) for region in found.StructureSetROISequence]
+    assert names == ["肝", "Gefäß", "widget"]
+    assert found.PatientName == ("Müller^Jörg" if charset else PATIENT["PatientName"])
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
 def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, scan, write):
     series, label_map = scan
     moved = label_map.affine.copy()
