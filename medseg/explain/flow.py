@@ -1,0 +1,162 @@
+"""What all methods that read attention share: a pass through the network, and the way back."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from medseg.errors import UsageError
+from medseg.explain.options import Options
+from medseg.explain.places import places_of_tokens
+from medseg.explain.reading import Grid, Reading, reading_attention
+from medseg.explain.rolling import gained, placed, rolled
+from medseg.explain.targets import Target
+
+
+@dataclass(frozen=True)
+class Attended:
+    """Attention of all layers for a batch of images, without any graph.
+
+    Attributes:
+        weights: One per layer, first layer first, each (B, M, N, N).
+        gradients: Of the target's score with respect to them; empty if not asked for.
+        starts: Index of each layer's first token among all tokens there are.
+        rows: How much of each token is the target, (B, T), summing to 1.
+        before: Tokens before those of the grid.
+        grid: Tokens along each axis.
+    """
+
+    weights: list[torch.Tensor]
+    gradients: list[torch.Tensor]
+    starts: list[int]
+    rows: torch.Tensor
+    before: int
+    grid: Grid
+
+    @property
+    def has_first_token(self) -> bool:
+        """Whether there is a token before those of the grid."""
+        return self.before > 0
+
+    def placed(self, matrices: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The layers' matrices (B, N, N), each brought among all tokens (B, T, T)."""
+        total = self.rows.shape[1]
+        return [placed(one, start, total) for one, start in zip(matrices, self.starts, strict=True)]
+
+    def on_grid(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What tokens of the grid have, (B, T) to (B, *grid)."""
+        count = math.prod(self.grid)
+        return tokens[:, self.before : self.before + count].reshape(len(tokens), *self.grid)
+
+    def layer(self, index: int | None, default: int) -> int:
+        """A layer that there is.
+
+        Raises:
+            UsageError: If there is no such layer.
+        """
+        count = len(self.weights)
+        index = default if index is None else index
+        if not 0 <= index < count:
+            raise UsageError(f"layer must be 0 to {count - 1} in this network, got {index}")
+        return index
+
+    def rolled(self, matrices: Sequence[torch.Tensor], first: int | None) -> torch.Tensor:
+        """What the target takes from each token of the grid through all layers from ``first`` on.
+
+        Args:
+            matrices: One per layer, each (B, N, N), the residual within.
+            first: Layer, 0 by default.
+        """
+        layer = self.layer(first, 0)
+        return self.on_grid(rolled(self.rows, self.placed(matrices)[layer:]))
+
+    def gained(self, gains: Sequence[torch.Tensor], first: int | None) -> torch.Tensor:
+        """The same where layers multiply as I + gain, less what passes by all of them."""
+        layer = self.layer(first, 0)
+        present = torch.zeros_like(self.rows[:1]).repeat(len(gains), 1)
+        for row, start, one in zip(present, self.starts, gains, strict=True):
+            row[start : start + one.shape[-1]] = 1
+        return self.on_grid(gained(self.rows, self.placed(gains)[layer:], present[layer:]))
+
+
+def attend(
+    network: nn.Module,
+    image: torch.Tensor,
+    target: Target,
+    options: Options,
+    *,
+    gradients: bool = False,
+) -> Attended:
+    """Run the network and read its attention, with gradients of the target's score if asked for.
+
+    Raises:
+        UsageError: If the network has no attention of all tokens to all.
+        ResourceError: If the weights would take more memory than allowed.
+    """
+    with reading_attention(network, options.most_bytes) as reading:
+        with torch.set_grad_enabled(gradients):
+            logits = network(image)
+        given: list[torch.Tensor] = []
+        if gradients:
+            given = gradients_of(
+                target.score(logits).sum(), [one.weights for one in reading.layers]
+            )
+    check_dense(reading)
+    before = max(layer.before for layer in reading.layers)
+    return Attended(
+        weights=[layer.weights.detach() for layer in reading.layers],
+        gradients=given,
+        starts=[before - layer.before for layer in reading.layers],
+        rows=_rows(reading, network, image, target, before),
+        before=before,
+        grid=reading.grid,
+    )
+
+
+def gradients_of(
+    total: torch.Tensor, tensors: Sequence[torch.Tensor], start: torch.Tensor | None = None
+) -> list[torch.Tensor]:
+    """Gradients with respect to tensors of the graph; zeros for those it does not depend on."""
+    found = torch.autograd.grad(total, tensors, start, allow_unused=True)
+    return [
+        torch.zeros_like(tensor) if one is None else one
+        for one, tensor in zip(found, tensors, strict=True)
+    ]
+
+
+def check_dense(reading: Reading) -> None:
+    """Refuse what is no attention of all tokens of a known grid.
+
+    Raises:
+        UsageError: If so.
+    """
+    tokens = math.prod(reading.grid)
+    for layer in reading.layers:
+        if layer.weights.ndim != 4 or not reading.grid or layer.weights.shape[-1] < tokens:
+            raise UsageError(
+                f"{layer.name}: expected attention of all {tokens} tokens to all, got weights of "
+                f"shape {tuple(layer.weights.shape)}; grad_cam and occlusion explain any network"
+            )
+
+
+def _rows(
+    reading: Reading, network: nn.Module, image: torch.Tensor, target: Target, before: int
+) -> torch.Tensor:
+    """Which tokens the score is read from: class tokens, or those where the region is."""
+    grid, count = reading.grid, math.prod(reading.grid)
+    after = max(one.weights.shape[-1] - count - one.before for one in reading.layers)
+    rows = image.new_zeros(len(image), before + count + after)
+    on_grid = slice(before, before + count)
+    if target.region is not None:
+        places = places_of_tokens(network, image)
+        rows[:, on_grid] = places.shares(target.region, grid).flatten(1).to(rows.dtype)
+        return rows
+    read = reading.read_tokens
+    for token in read:
+        if token is None:
+            rows[:, on_grid] += 1 / count / len(read)
+        else:
+            rows[:, token] += 1 / len(read)
+    return rows

@@ -1,0 +1,35 @@
+"""TIBA: relevance carried through the network to attention, weighted by gradients."""
+
+import torch
+from torch import nn
+
+from medseg.explain.flow import attend, gradients_of
+from medseg.explain.options import Options
+from medseg.explain.reading import reading_attention
+from medseg.explain.relevance import RelevanceRules
+from medseg.explain.targets import Target
+
+
+def tiba(network: nn.Module, image: torch.Tensor, target: Target, options: Options) -> torch.Tensor:
+    """Product over layers of I + mean over heads of (gradient · relevance) where positive.
+
+    Relevance starts from the logits as the target's score counts them, 1 in all, and is carried
+    through decoder and transformer. What a token keeps of itself past all attention is left out,
+    so that the map of a segmentation is not its region again. Shape (B, *grid).
+
+    Source:
+        Chefer, Gur, Wolf: Transformer Interpretability Beyond Attention Visualization,
+        arXiv:2012.09838; for a class token, equal to the published code.
+    """
+    attended = attend(network, image, target, options, gradients=True)
+    with (
+        reading_attention(network, options.most_bytes) as reading,
+        torch.enable_grad(),
+        RelevanceRules(),
+    ):
+        logits = network(image)
+    layers = [layer.weights for layer in reading.layers]
+    relevance = gradients_of(logits, layers, target.start(logits))
+    pairs = zip(attended.gradients, relevance, strict=True)
+    gains = [(gradient * one).clamp(min=0).mean(dim=1) for gradient, one in pairs]
+    return attended.gained(gains, options.layer)
