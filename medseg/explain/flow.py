@@ -11,7 +11,7 @@ from medseg.errors import UsageError
 from medseg.explain.options import Options
 from medseg.explain.places import places_of_tokens
 from medseg.explain.reading import Grid, Reading, reading_attention
-from medseg.explain.rolling import gained, placed, rolled
+from medseg.explain.rolling import placed, rolled
 from medseg.explain.targets import Target
 
 
@@ -40,10 +40,10 @@ class Attended:
         """Whether there is a token before those of the grid."""
         return self.before > 0
 
-    def placed(self, matrices: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The layers' matrices (B, N, N), each brought among all tokens (B, T, T)."""
+    def placed(self, parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The layers' matrices (B, N, N) or vectors (B, N), each brought among all T tokens."""
         total = self.rows.shape[1]
-        return [placed(one, start, total) for one, start in zip(matrices, self.starts, strict=True)]
+        return [placed(one, start, total) for one, start in zip(parts, self.starts, strict=True)]
 
     def on_grid(self, tokens: torch.Tensor) -> torch.Tensor:
         """What tokens of the grid have, (B, T) to (B, *grid)."""
@@ -62,23 +62,19 @@ class Attended:
             raise UsageError(f"layer must be 0 to {count - 1} in this network, got {index}")
         return index
 
-    def rolled(self, matrices: Sequence[torch.Tensor], first: int | None) -> torch.Tensor:
-        """What the target takes from each token of the grid through all layers from ``first`` on.
+    def rolled(
+        self, gains: Sequence[torch.Tensor], kept: Sequence[torch.Tensor], first: int | None
+    ) -> torch.Tensor:
+        """What the target takes from each token of the grid through all layers, (B, *grid).
 
         Args:
-            matrices: One per layer, each (B, N, N), the residual within.
-            first: Layer, 0 by default.
+            gains: What tokens take from each other, one per layer, each (B, N, N).
+            kept: What they keep of themselves beside it, each (B, N).
+            first: Layer from which they are multiplied, 0 by default.
         """
         layer = self.layer(first, 0)
-        return self.on_grid(rolled(self.rows, self.placed(matrices)[layer:]))
-
-    def gained(self, gains: Sequence[torch.Tensor], first: int | None) -> torch.Tensor:
-        """The same where layers multiply as I + gain, less what passes by all of them."""
-        layer = self.layer(first, 0)
-        present = torch.zeros_like(self.rows[:1]).repeat(len(gains), 1)
-        for row, start, one in zip(present, self.starts, gains, strict=True):
-            row[start : start + one.shape[-1]] = 1
-        return self.on_grid(gained(self.rows, self.placed(gains)[layer:], present[layer:]))
+        whole = rolled(self.rows, self.placed(gains)[layer:], self.placed(kept)[layer:])
+        return self.on_grid(whole)
 
 
 def attend(

@@ -43,56 +43,54 @@ def discard_lowest(matrix: torch.Tensor, ratio: float, *, keep_first: bool) -> t
     return flat.masked_fill(mask, 0).view_as(matrix)
 
 
-def with_residual(matrix: torch.Tensor) -> torch.Tensor:
-    """Half attention, half what passes by it: (A + I) / 2, each row scaled to sum to 1."""
-    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    mixed = (matrix + identity) / 2
-    return mixed / mixed.sum(dim=-1, keepdim=True)
+def with_residual(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Half attention, half what passes by it: (A + I) / 2, each row scaled to sum to 1.
 
+    Args:
+        matrix: Shape (B, N, N).
 
-def placed(matrix: torch.Tensor, start: int, tokens: int) -> torch.Tensor:
-    """A layer's matrix among those of all tokens there are; shape (B, N, N) to (B, T, T).
-
-    Tokens that a layer does not have take nothing from any and give nothing to any.
+    Returns:
+        The part of A, shape (B, N, N), and the diagonal part of I, shape (B, N).
     """
-    size = matrix.shape[-1]
+    sums = matrix.sum(dim=-1) + 1
+    return matrix / sums[..., None], 1 / sums
+
+
+def placed(part: torch.Tensor, start: int, tokens: int) -> torch.Tensor:
+    """A layer's matrix (B, N, N), or vector (B, N), among all tokens there are: (B, T, T), (B, T).
+
+    Tokens that a layer does not have take nothing from any, give nothing to any, keep nothing.
+    """
+    size = part.shape[-1]
     if size == tokens:
-        return matrix
-    whole = matrix.new_zeros(len(matrix), tokens, tokens)
-    whole[:, start : start + size, start : start + size] = matrix
+        return part
+    whole = part.new_zeros(len(part), *[tokens] * (part.ndim - 1))
+    inner = whole
+    for axis in range(1, part.ndim):
+        inner = inner.narrow(axis, start, size)
+    inner.copy_(part)
     return whole
 
 
-def rolled(rows: torch.Tensor, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Rows of A_L … A_1, the product over all layers.
-
-    Args:
-        rows: How much of each token's row is wanted, shape (B, T).
-        matrices: One per layer, first layer first, each (B, T, T).
-
-    Returns:
-        Shape (B, T).
-    """
-    for matrix in reversed(matrices):
-        rows = (rows[:, None] @ matrix)[:, 0]
-    return rows
-
-
-def gained(
-    rows: torch.Tensor, gains: Sequence[torch.Tensor], present: torch.Tensor
+def rolled(
+    rows: torch.Tensor, gains: Sequence[torch.Tensor], kept: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """Rows of (I + G_L) … (I + G_1) - I, kept apart from I, beside which they may be tiny.
+    """Rows of (D_L + G_L) … (D_1 + G_1) - D_L … D_1, with diagonal matrices D.
+
+    What tokens keep of themselves past all layers is left out: of a region it would be the region
+    again, and beside it all else may be too small to be seen, or even to be computed. The row of
+    a class token gives the same for the tokens of the grid with it or without.
 
     Args:
         rows: How much of each token's row is wanted, shape (B, T).
-        gains: One per layer, first layer first, each (B, T, T).
-        present: Which tokens each layer has, 1 or 0, shape (L, T); rows may want only those that
-            all have.
+        gains: G of each layer, first layer first, each (B, T, T).
+        kept: Diagonal of D of each layer, each (B, T).
 
     Returns:
         Shape (B, T).
     """
-    gain = torch.zeros_like(rows)
-    for matrix, tokens in zip(reversed(gains), reversed(present.unbind()), strict=True):
-        gain = gain * tokens + ((rows + gain)[:, None] @ matrix)[:, 0]
+    passed, gain = rows, torch.zeros_like(rows)
+    for matrix, share in zip(reversed(gains), reversed(kept), strict=True):
+        gain = gain * share + ((passed + gain)[:, None] @ matrix)[:, 0]
+        passed = passed * share
     return gain

@@ -93,7 +93,7 @@ def label_map_of(
     Raises:
         UsageError: If probabilities are asked for on a grid that is sheared.
     """
-    placing = _placing(images, native)
+    placing = placing_on(images, native)
     batch = {"batch_size": run.batch_of(spec), "device": run.device, "precision": run.precision}
     if placing is None:
         if probabilities is not None:
@@ -118,7 +118,8 @@ def label_map_of(
     return Volume(turn_to_native(labels.transpose(1, 2, 0), native), native.affine)
 
 
-def _placing(images: PreparedSlices, native: Header) -> Placing | None:
+def placing_on(images: PreparedSlices, native: Header) -> Placing | None:
+    """How the native grid, in RAS order, lies in that of the slices; ``None`` if axes differ."""
     depth, x, y = images.shape
     if same_grid(images.affine, (x, y, depth), native):
         return Placing.same()

@@ -9,7 +9,7 @@ from monai.visualize import GradCAM
 from torch import nn
 
 from medseg.explain import Options, Target, explain_network, find_method
-from medseg.explain.rolling import discard_lowest, fuse_heads, gained, placed, rolled, with_residual
+from medseg.explain.rolling import discard_lowest, fuse_heads, placed, rolled, with_residual
 from tests.explain import small
 
 METHODS = (
@@ -108,17 +108,19 @@ def test_the_control_is_random_and_repeatable():
 
 def test_layers_multiply_from_the_last_to_the_first():
     first, last = torch.tensor([[[0.5, 0.5], [0.0, 1.0]]]), torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
-    rows = torch.tensor([[1.0, 0.0]])
-    assert rolled(rows, [first, last]).tolist() == [[0.0, 1.0]]
-    assert rolled(rows, [last, first]).tolist() == [[0.5, 0.5]]
+    rows, nothing = torch.tensor([[1.0, 0.0]]), torch.zeros(2, 1, 2)
+    assert rolled(rows, [first, last], list(nothing)).tolist() == [[0.0, 1.0]]
+    assert rolled(rows, [last, first], list(nothing)).tolist() == [[0.5, 0.5]]
 
 
-def test_gain_is_the_product_less_the_identity():
-    gains = torch.rand(3, 1, 4, 4)
-    rows, eye = torch.rand(1, 4), torch.eye(4)
-    expected = rolled(rows, list(gains + eye)) - rows
-    torch.testing.assert_close(gained(rows, list(gains), torch.ones(3, 4)), expected)
-    tiny = gained(rows, list(1e-12 * gains), torch.ones(3, 4))
+def test_what_tokens_keep_of_themselves_past_all_layers_is_left_out():
+    gains, kept = torch.rand(3, 1, 4, 4), torch.rand(3, 1, 4)
+    rows, whole = torch.rand(1, 4), torch.eye(4)
+    for gain, share in zip(gains, kept, strict=True):
+        whole = (gain[0] + share[0].diag()) @ whole
+    expected = rows @ whole - rows * kept.prod(0)
+    torch.testing.assert_close(rolled(rows, list(gains), list(kept)), expected)
+    tiny = rolled(rows, list(1e-12 * gains), list(torch.ones(3, 1, 4)))
     torch.testing.assert_close(
         tiny, 1e-12 * (rows[:, None] @ gains.sum(0))[:, 0], rtol=1e-5, atol=0
     )
@@ -138,4 +140,5 @@ def test_heads_are_joined_and_layers_of_other_tokens_placed():
     mean = fuse_heads(weights, "mean")
     assert mean[0, 0].tolist() == pytest.approx([0.3, 0.7])
     assert placed(mean, 1, 4)[0, 1].tolist() == pytest.approx([0, 0.3, 0.7, 0])
-    assert with_residual(mean)[0, 0].tolist() == pytest.approx([0.65, 0.35])
+    gain, kept = with_residual(mean)
+    assert (gain[0] + kept[0].diag())[0].tolist() == pytest.approx([0.65, 0.35])

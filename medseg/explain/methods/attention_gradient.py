@@ -21,4 +21,5 @@ def attention_gradient(
     attended = attend(network, image, target, options, gradients=True)
     pairs = zip(attended.weights, attended.gradients, strict=True)
     gains = [(weights * gradient).clamp(min=0).mean(dim=1) for weights, gradient in pairs]
-    return attended.gained(gains, options.layer)
+    kept = [torch.ones_like(gain[:, 0]) for gain in gains]
+    return attended.rolled(gains, kept, options.layer)

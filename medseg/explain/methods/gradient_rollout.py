@@ -18,9 +18,9 @@ def gradient_rollout(
         jacobgil/vit-explain, with rows that sum to 1 and each gradient beside its own layer.
     """
     attended = attend(network, image, target, options, gradients=True)
-    matrices = []
-    for weights, gradient in zip(attended.weights, attended.gradients, strict=True):
-        matrix = (weights * gradient).mean(dim=1).clamp(min=0)
-        kept = discard_lowest(matrix, options.discard, keep_first=attended.has_first_token)
-        matrices.append(with_residual(kept))
-    return attended.rolled(matrices, options.layer)
+    pairs = zip(attended.weights, attended.gradients, strict=True)
+    joined = [(weights * gradient).mean(dim=1).clamp(min=0) for weights, gradient in pairs]
+    first = attended.has_first_token
+    left = [discard_lowest(matrix, options.discard, keep_first=first) for matrix in joined]
+    gains, kept = zip(*map(with_residual, left), strict=True)
+    return attended.rolled(gains, kept, options.layer)

@@ -21,14 +21,8 @@ def rollout(
         jacobgil/vit-explain, with rows that sum to 1.
     """
     attended = attend(network, image, target, options)
-    matrices = [
-        with_residual(
-            discard_lowest(
-                fuse_heads(weights, options.heads),
-                options.discard,
-                keep_first=attended.has_first_token,
-            )
-        )
-        for weights in attended.weights
-    ]
-    return attended.rolled(matrices, options.layer)
+    fused = [fuse_heads(weights, options.heads) for weights in attended.weights]
+    first = attended.has_first_token
+    left = [discard_lowest(matrix, options.discard, keep_first=first) for matrix in fused]
+    gains, kept = zip(*map(with_residual, left), strict=True)
+    return attended.rolled(gains, kept, options.layer)

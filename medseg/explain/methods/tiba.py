@@ -32,4 +32,5 @@ def tiba(network: nn.Module, image: torch.Tensor, target: Target, options: Optio
     relevance = gradients_of(logits, layers, target.start(logits))
     pairs = zip(attended.gradients, relevance, strict=True)
     gains = [(gradient * one).clamp(min=0).mean(dim=1) for gradient, one in pairs]
-    return attended.gained(gains, options.layer)
+    kept = [torch.ones_like(gain[:, 0]) for gain in gains]
+    return attended.rolled(gains, kept, options.layer)
