@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from medseg.cli import cases, compare, evaluation, experiments, prediction  # noqa: F401 - their verbs join the application
+from medseg.cli import cases, compare, evaluation, experiments, explanation, prediction  # noqa: F401 - their verbs join the application
 from medseg.cli.app import app
 from medseg.errors import InputError, MedsegError, ResourceError, StoppedError
 from medseg.terminal import say

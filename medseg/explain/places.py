@@ -118,7 +118,7 @@ class _Centres(TorchFunctionMode):
         if func in PASSING:
             return args[0]
         if func in (torch.add, torch.Tensor.add) and isinstance(args[1], torch.Tensor):
-            return (args[0] + args[1]) / 2
+            return (args[0][:, :1] + args[1][:, :1]) / 2
         return func(*args, **kwargs)
 
 
@@ -130,7 +130,7 @@ def _mean_of_window(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tenso
     kwargs = {name: value for name, value in kwargs.items() if name != "groups"}
     mean = torch.full_like(weight[:1, :1], 1 / weight[0, 0].numel())
     window: torch.Tensor = func(x[:, :1], mean, *others[:4], **kwargs)  # all channels are alike
-    return window.expand(-1, len(weight), *window.shape[2:])
+    return window
 
 
 CONVOLUTIONS = (F.conv2d, F.conv3d)
