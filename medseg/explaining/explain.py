@@ -13,6 +13,7 @@ from medseg.explaining.maps import Question, maps_of, question_of
 from medseg.explaining.pictures import axial, backdrop, draw_maps
 from medseg.explaining.request import Request
 from medseg.explaining.scan import Scan
+from medseg.explaining.views import draw_heads, draw_network
 from medseg.files import atomic_path, write_json
 from medseg.inference.inputs import read_image
 from medseg.inference.predict import model_folder_of
@@ -78,10 +79,13 @@ def explain(
         record["methods"][method] = {**files, "seconds": round(seconds, 3)}
     region = scan.onto_native({key: one.float() for key, one in question.regions.items()})
     record["picture"] = f"{name}.png"
-    draw_maps(
-        output / record["picture"], backdrop(volume, region, shown), drawn,
-        title=_title(request, record),
-    )  # fmt: skip
+    behind = backdrop(volume, region, shown)
+    draw_maps(output / record["picture"], behind, drawn, title=_title(request, record))
+    if request.views:
+        heads = f"{name}_heads.png"
+        draw_heads(output / heads, behind, question, model=loaded, scan=scan, request=request)
+        image_shown = scan.inputs([question.largest])
+        record["views"] = [heads, *draw_network(output, name, loaded, image_shown)]
     write_json(output / RECORD, record)
     return record
 

@@ -14,10 +14,10 @@ from medseg.files import atomic_path
 from medseg.report.anatomy import grey_window, radiological, to_grey, to_ras
 from medseg.volumes import Volume
 
-INCHES, DPI = 3.2, 110  # of one picture
+INCHES, DPI, TITLE = 3.2, 110, 0.35  # of one picture; height of the title in inches
 COLOURS, OUTLINE = "inferno", "#4ade80"
 BRIGHTEST = 99.5  # percentile of a map that gets the last colour
-COLUMNS = 5
+COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def draw_maps(
     title: str,
     columns: int = COLUMNS,
     plain: bool = True,
+    inches: float = INCHES,
 ) -> None:
     """Draw maps side by side over the scan, the target outlined, each from 0 to its maximum.
 
@@ -67,30 +68,38 @@ def draw_maps(
         title: Over all of them.
         columns: Pictures in a row.
         plain: Whether the scan alone comes first.
+        inches: Width of one picture.
     """
     pictures: dict[str, np.ndarray | None] = {"image and target": None} if plain else {}
     pictures.update(maps)
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    height = INCHES * behind.aspect * behind.grey.shape[0] / behind.grey.shape[1]
-    figure = Figure((INCHES * columns, (height + 0.25) * rows + 0.35), DPI, facecolor="black")
+    height = inches * behind.aspect * behind.grey.shape[0] / behind.grey.shape[1]
+    total = (height + 0.25) * rows + TITLE
+    figure = Figure((inches * columns, total), DPI, facecolor="black")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (name, found) in zip(grid, pictures.items(), strict=False):
         _draw(axes, behind, found)
-        axes.set_title(name, color="white", fontsize=9, pad=3)
+        axes.set_title(name, color="white", fontsize=min(9, 4 * inches), pad=3)
     for axes in grid:
         axes.set_axis_off()
     for axes in figure.axes:
         axes.set_axis_off()
     figure.suptitle(title, color="white", fontsize=10)
-    figure.tight_layout(pad=0.4)
+    figure.tight_layout(pad=0.4, rect=(0, 0, 1, 1 - TITLE / total))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, facecolor="black")
 
 
 def draw_tiles(
-    path: Path, tiles: np.ndarray, *, title: str, columns: int, colours: str = "viridis"
+    path: Path,
+    tiles: np.ndarray,
+    *,
+    title: str,
+    columns: int,
+    colours: str = "viridis",
+    inches: float = 1.0,
 ) -> None:
     """Draw small pictures in rows and columns, all on one scale.
 
@@ -100,10 +109,11 @@ def draw_tiles(
         title: Over all of them.
         columns: Tiles in a row.
         colours: Name of a colour map.
+        inches: Side of a tile.
     """
     rows = -(-len(tiles) // columns)
-    size = min(1.1, 14 / columns)
-    figure = Figure((size * columns + 0.4, size * rows + 0.5), DPI, facecolor="white")
+    total = inches * rows + TITLE
+    figure = Figure((inches * columns, total), DPI, facecolor="white")
     FigureCanvasAgg(figure)
     scale = Normalize(float(tiles.min()), float(tiles.max()))
     for axes, tile in zip(figure.subplots(rows, columns, squeeze=False).flat, tiles, strict=False):
@@ -111,7 +121,7 @@ def draw_tiles(
     for axes in figure.axes:
         axes.set_axis_off()
     figure.suptitle(title, fontsize=10)
-    figure.tight_layout(pad=0.3)
+    figure.tight_layout(pad=0.3, rect=(0, 0, 1, 1 - TITLE / total))
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
