@@ -113,7 +113,7 @@ def test_a_voxel_a_region_and_a_difference_are_explained(model, image, tmp_path)
         "region": Request("liver", region=path),
         "voxel": Request("liver", voxel=(15, 35, 2)),
         "against": Request("liver", against="spleen", methods=("gradient_rollout",)),
-        "background": Request("background", methods=("attention_gradient",)),
+        "background": Request("background", region=path, methods=("attention_gradient",)),
     }.items():
         record = explain(model, image, tmp_path / name, request=request)
         assert record["methods"], name
