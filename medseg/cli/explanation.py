@@ -7,7 +7,7 @@ import typer
 
 from medseg.cli.app import AsJson, Device, Quiet, app
 from medseg.errors import UsageError
-from medseg.terminal import Bars, answer, say
+from medseg.terminal import Bars, answer, say, show_faithfulness
 
 Model = Annotated[Path, typer.Argument(help="Model or run folder.")]
 Image = Annotated[Path, typer.Option("-i", "--input", readable=False, help="Volume or DICOM.")]
@@ -39,6 +39,14 @@ Views = Annotated[
 ]
 
 
+Compare = Annotated[
+    bool,
+    typer.Option(
+        "--compare", help="Measure the methods on a case list with truth; organs by commas."
+    ),
+]
+
+
 @app.command()
 def explain(
     model: Model,
@@ -59,6 +67,7 @@ def explain(
     window: Annotated[int | None, typer.Option(min=1, help="Pixels that occlusion covers.")] = None,
     views: Views = False,
     max_memory: Annotated[float | None, typer.Option(help="GB for attention weights.")] = None,
+    compare: Compare = False,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Slices at once.")] = 4,
     as_json: AsJson = False,
@@ -67,7 +76,8 @@ def explain(
     """Show what a model looks at when it finds an organ: pictures, NIfTI maps, arrays.
 
     Examples: `medseg explain runs/vit -i ct.nii.gz -o why --organ liver --method tiba`,
-    `medseg explain runs/vit -i ct.nii.gz -o why --organ liver --method all --slice all`
+    `medseg explain runs/vit -i ct.nii.gz -o why --organ liver --method all --slice all`,
+    `medseg explain runs/vit -i runs/vit/cases/test.json -o right --organ liver,spleen --compare`
     """
     from medseg.explain import Options, method_names
     from medseg.explaining.explain import explain as run
@@ -78,6 +88,11 @@ def explain(
         window=window, most_bytes=None if max_memory is None else max_memory * 1e9,
     )  # fmt: skip
     wanted = tuple(method_names()) if method == ["all"] else tuple(method or ["tiba"])
+    if compare:
+        _compare(
+            model, image, output, organ.split(","), wanted, options, device, as_json, no_progress
+        )
+        return
     request = Request(
         organ=organ, against=against, methods=wanted, slice_index=_slice(slice_choice),
         whole_volume=slice_choice == "all", voxel=_voxel(voxel), region=region, options=options,
@@ -89,6 +104,27 @@ def explain(
             progress=bars,
         )  # fmt: skip
     answer(record, as_json, lambda plain: say(_summary(plain, output)))
+
+
+def _compare(
+    model: Path,
+    source: Path,
+    output: Path,
+    organs: list[str],
+    methods: tuple[str, ...],
+    options: Any,
+    device: str,
+    as_json: bool,
+    no_progress: bool,
+) -> None:
+    from medseg.explaining.compare import compare_methods
+
+    with Bars(not no_progress) as bars:
+        found = compare_methods(
+            model, source, output, organs=[name.strip() for name in organs], methods=methods,
+            options=options, device=device, progress=bars,
+        )  # fmt: skip
+    answer(found, as_json, lambda plain: show_faithfulness(plain, output))
 
 
 def _slice(choice: str) -> int | None:

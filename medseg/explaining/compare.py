@@ -14,6 +14,7 @@ from medseg.errors import InputError, UsageError
 from medseg.evaluation.statistics import confidence, row_means
 from medseg.explain import Options, Target, channel_of, explain_network, find_method
 from medseg.explain.faithfulness import agreement, curves_of, points_at, randomised, share_within
+from medseg.explaining.curves import CONTROL, draw_curves
 from medseg.explaining.scan import Scan
 from medseg.files import write_json
 from medseg.inference.inputs import cases_of, read_image
@@ -24,7 +25,6 @@ from medseg.model import LoadedModel, read_model
 from medseg.volumes import read_volume
 
 FIGURES = ("deletion", "insertion", "gain", "pointing", "inside", "survives")
-CONTROL = "random"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def compare_methods(
     Args:
         model: Model folder, or run folder with one.
         source: Case list with truth.
-        output: Folder for ``faithfulness.json``.
+        output: Folder for ``faithfulness.json`` and ``curves.png``.
         organs: Organs of the model.
         methods: As in :func:`medseg.explain.method_names`; the control is added.
         options: Choices of the methods.
@@ -110,6 +110,7 @@ def compare_methods(
         "measured": [vars(one) for one in measured],
     }
     write_json(Path(output) / "faithfulness.json", result)
+    draw_curves(Path(output) / "curves.png", result)
     return result
 
 
