@@ -91,24 +91,39 @@ def attend(
         UsageError: If the network has no attention of all tokens to all.
         ResourceError: If the weights would take more memory than allowed.
     """
-    with reading_attention(network, options.most_bytes) as reading:
-        with torch.set_grad_enabled(gradients):
-            logits = network(image)
-        given: list[torch.Tensor] = []
-        if gradients:
-            given = gradients_of(
-                target.score(logits).sum(), [one.weights for one in reading.layers]
-            )
-    check_dense(reading)
+    with (
+        reading_attention(network, options.most_bytes) as reading,
+        torch.set_grad_enabled(gradients),
+    ):
+        logits = network(image)
+    given: list[torch.Tensor] = []
+    if gradients:
+        with torch.enable_grad():
+            given = gradients_by_layer(target.score(logits).sum(), reading)
+    weights = [layer.weights.detach() for layer in reading.layers]
+    check_dense(reading, weights)
     before = max(layer.before for layer in reading.layers)
     return Attended(
-        weights=[layer.weights.detach() for layer in reading.layers],
+        weights=weights,
         gradients=given,
         starts=[before - layer.before for layer in reading.layers],
-        rows=_rows(reading, network, image, target, before),
+        rows=_rows(reading, network, image, target, _tokens(reading, weights)),
         before=before,
         grid=reading.grid,
     )
+
+
+def gradients_by_layer(
+    total: torch.Tensor, reading: Reading, start: torch.Tensor | None = None
+) -> list[torch.Tensor]:
+    """Gradients with respect to each layer's weights, placed as these are, (B, M, N, N).
+
+    Not while attention is read: placing runs a pattern again.
+    """
+    flat = iter(
+        gradients_of(total, [one for layer in reading.layers for one in layer.parts], start)
+    )
+    return [layer.place([next(flat) for _ in layer.parts]) for layer in reading.layers]
 
 
 def gradients_of(
@@ -122,28 +137,41 @@ def gradients_of(
     ]
 
 
-def check_dense(reading: Reading) -> None:
-    """Refuse what is no attention of all tokens of a known grid.
+def check_dense(reading: Reading, weights: Sequence[torch.Tensor]) -> None:
+    """Refuse what is no attention between tokens of a known grid.
 
     Raises:
         UsageError: If so.
     """
     tokens = math.prod(reading.grid)
-    for layer in reading.layers:
-        if layer.weights.ndim != 4 or not reading.grid or layer.weights.shape[-1] < tokens:
+    for layer, one in zip(reading.layers, weights, strict=True):
+        if one.ndim != 4 or not reading.grid or one.shape[-1] < tokens:
             raise UsageError(
-                f"{layer.name}: expected attention of all {tokens} tokens to all, got weights of "
-                f"shape {tuple(layer.weights.shape)}; grad_cam and occlusion explain any network"
+                f"{layer.name}: expected attention between all {tokens} tokens, got weights of "
+                f"shape {tuple(one.shape)}; grad_cam and occlusion explain any network"
             )
 
 
+def _tokens(reading: Reading, weights: Sequence[torch.Tensor]) -> tuple[int, int]:
+    """All tokens there are in any layer, and those before the grid."""
+    count = math.prod(reading.grid)
+    pairs = list(zip(reading.layers, weights, strict=True))
+    before = max(layer.before for layer, _ in pairs)
+    after = max(one.shape[-1] - count - layer.before for layer, one in pairs)
+    return before + count + after, before
+
+
 def _rows(
-    reading: Reading, network: nn.Module, image: torch.Tensor, target: Target, before: int
+    reading: Reading,
+    network: nn.Module,
+    image: torch.Tensor,
+    target: Target,
+    tokens: tuple[int, int],
 ) -> torch.Tensor:
     """Which tokens the score is read from: class tokens, or those where the region is."""
     grid, count = reading.grid, math.prod(reading.grid)
-    after = max(one.weights.shape[-1] - count - one.before for one in reading.layers)
-    rows = image.new_zeros(len(image), before + count + after)
+    total, before = tokens
+    rows = image.new_zeros(len(image), total)
     on_grid = slice(before, before + count)
     if target.region is not None:
         places = places_of_tokens(network, image)

@@ -9,24 +9,32 @@ import torch
 from torch import nn
 
 from medseg.errors import ResourceError, UsageError
+from medseg.explain.patterns import Place, as_it_is, placing_by
 
 Grid = tuple[int, ...]
 COPIES = 3  # of the weights at once: themselves, their gradients or relevance, one on the way
 
 
-@dataclass(frozen=True)
+@dataclass
 class Layer:
     """What one attention layer gave.
 
     Attributes:
         name: Dotted name of the module in the network.
-        weights: Attention weights, shape (B, M, N, N): row i says where token i looks.
         before: Tokens that come before those of the grid, such as a class token.
+        parts: What its softmaxes gave, with their graph: of dense attention one, (B, M, N, N).
+        place: From such parts, or their gradients, to the matrix of all tokens, (B, M, N, N).
     """
 
     name: str
-    weights: torch.Tensor
     before: int
+    parts: list[torch.Tensor] = field(default_factory=list)
+    place: Place = as_it_is
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """Attention weights, shape (B, M, N, N): row i says where token i looks."""
+        return self.place(self.parts)
 
 
 @dataclass
@@ -66,8 +74,9 @@ def reading_attention(network: nn.Module, most_bytes: float | None = None) -> It
     can be taken with respect to them.
 
     Args:
-        network: Its attention layers have a softmax ``attend`` and a switch ``fused``; what holds
-            them has ``patch_embed`` and ``extra_tokens``, as :class:`medseg.networks.vit.ViT`.
+        network: Its attention layers have a softmax ``attend`` and a switch ``fused``, or a
+            ``pattern`` of modules that have; what holds them has ``patch_embed``, and
+            ``extra_tokens`` if there are any, as :class:`medseg.networks.vit.ViT`.
         most_bytes: What the weights of all layers may take with their gradients.
 
     Yields:
@@ -84,7 +93,8 @@ def reading_attention(network: nn.Module, most_bytes: float | None = None) -> It
             "integrated_gradients and occlusion explain any network"
         )
     reading, hooks = Reading(), []
-    fused = [(module, module.fused) for module in found.values() if hasattr(module, "fused")]
+    softmaxes = _softmaxes(network)
+    fused = [(module, module.fused) for module in softmaxes if hasattr(module, "fused")]
     try:
         for module, _ in fused:
             module.fused = False
@@ -93,10 +103,12 @@ def reading_attention(network: nn.Module, most_bytes: float | None = None) -> It
         for name, module in found.items():
             limit = _limit_hook(most_bytes, len(found))
             hooks.append(module.register_forward_pre_hook(limit))
-            before = next(
-                (e.extra_tokens for own, e in encoders.items() if is_within(name, own)), 0
-            )
-            hooks.append(module.attend.register_forward_hook(_weights_hook(reading, name, before)))
+            before = next((_extra(e) for own, e in encoders.items() if is_within(name, own)), 0)
+            hooks.append(module.register_forward_pre_hook(_layer_hook(reading, name, before)))
+            if hasattr(module, "pattern"):
+                hooks.append(module.pattern.register_forward_pre_hook(_pattern_hook(reading)))
+        for module in softmaxes:
+            hooks.append(module.attend.register_forward_hook(_weights_hook(reading)))
         yield reading
     finally:
         for hook in hooks:
@@ -106,22 +118,39 @@ def reading_attention(network: nn.Module, most_bytes: float | None = None) -> It
 
 
 def attention_layers(network: nn.Module) -> dict[str, Any]:
-    """Attention layers by their dotted names: what has a softmax ``attend``."""
+    """Attention layers by their dotted names: what has a softmax, or a pattern of several."""
+    patterns = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(getattr(module, "pattern", None), nn.Module) and _softmaxes(module.pattern)
+    }
     return {
         name: module
         for name, module in network.named_modules()
-        if isinstance(getattr(module, "attend", None), nn.Softmax)
+        if name in patterns
+        or (_has_softmax(module) and not any(is_within(name, owner) for owner in patterns))
     }
 
 
 def encoders_of(network: nn.Module) -> dict[str, Any]:
-    """Transformers by their dotted names: what has ``patch_embed`` and ``extra_tokens``."""
+    """Transformers by their dotted names: what has ``patch_embed``."""
     return {
         name: module
         for name, module in network.named_modules()
         if isinstance(getattr(module, "patch_embed", None), nn.Module)
-        and isinstance(getattr(module, "extra_tokens", None), int)
     }
+
+
+def _softmaxes(network: nn.Module) -> list[Any]:
+    return [module for module in network.modules() if _has_softmax(module)]
+
+
+def _has_softmax(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "attend", None), nn.Softmax)
+
+
+def _extra(encoder: Any) -> int:
+    return int(getattr(encoder, "extra_tokens", 0))
 
 
 def is_within(name: str, owner: str) -> bool:
@@ -134,17 +163,32 @@ def _grid_hook(reading: Reading, encoder: Any) -> Any:
         reading.grid = tuple(output.shape[2:])
         class_token = getattr(encoder, "cls_token", None) is not None
         reading.read_tokens = (0,) if class_token else (None,)
-        if encoder.extra_tokens > class_token:
-            reading.read_tokens += (encoder.extra_tokens - 1,)
+        if _extra(encoder) > class_token:
+            reading.read_tokens += (_extra(encoder) - 1,)
 
     return note
 
 
-def _weights_hook(reading: Reading, name: str, before: int) -> Any:
+def _layer_hook(reading: Reading, name: str, before: int) -> Any:
+    def note(_module: nn.Module, _args: Any) -> None:
+        reading.layers.append(Layer(name, before))
+
+    return note
+
+
+def _pattern_hook(reading: Reading) -> Any:
+    def note(pattern: nn.Module, args: Any) -> None:
+        q, k, _, grid = args
+        reading.layers[-1].place = placing_by(pattern, q, k, grid)
+
+    return note
+
+
+def _weights_hook(reading: Reading) -> Any:
     def note(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
         if torch.is_grad_enabled() and not output.requires_grad:
             output.requires_grad_()  # of frozen networks too
-        reading.layers.append(Layer(name, output, before))
+        reading.layers[-1].parts.append(output)
 
     return note
 

@@ -32,15 +32,16 @@ def attention_distance(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
     """
     with at_rest(network), torch.no_grad(), reading_attention(network) as reading:
         network(image)
-    check_dense(reading)
+    weights_of = [layer.weights for layer in reading.layers]
+    check_dense(reading, weights_of)
     step = places_of_tokens(network, image).step
     apart = _distances(reading.grid, step).to(image.device)  # (N, N)
-    heads = max(layer.weights.shape[1] for layer in reading.layers)
+    heads = max(weights.shape[1] for weights in weights_of)
     found = torch.full((len(reading.layers), heads), math.nan)
-    for row, layer in zip(found, reading.layers, strict=True):
+    for row, layer, weights in zip(found, reading.layers, weights_of, strict=True):
         part = slice(layer.before, layer.before + len(apart))
-        weights = layer.weights[:, :, part, part]
-        mean = (weights * apart).sum(-1) / weights.sum(-1)  # (B, M, N)
+        on_grid = weights[:, :, part, part]
+        mean = (on_grid * apart).sum(-1) / on_grid.sum(-1)  # (B, M, N)
         row[: weights.shape[1]] = mean.mean(dim=(0, 2)).cpu()
     return found
 
@@ -136,16 +137,17 @@ def encoder_of(network: nn.Module) -> Any:
 def _seen(network: nn.Module, image: torch.Tensor) -> dict[str, Any]:
     """Patches, what the first block reads, and what the last norm gives; each (B, N, C)."""
     encoder, seen = encoder_of(network), dict[str, Any]()
+    extra = getattr(encoder, "extra_tokens", 0)
 
     def patches(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
         seen["grid"] = tuple(output.shape[2:])
         seen["patches"] = output.flatten(2).transpose(1, 2)
 
     def first(_module: nn.Module, args: Any) -> None:
-        seen["first"] = args[0][:, encoder.extra_tokens :]
+        seen["first"] = args[0][:, extra:]
 
     def last(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
-        seen["last"] = output[:, encoder.extra_tokens :]
+        seen["last"] = output[:, extra:]
 
     hooks = [
         encoder.patch_embed.register_forward_hook(patches),

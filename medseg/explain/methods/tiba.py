@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from medseg.explain.flow import attend, gradients_of
+from medseg.explain.flow import attend, gradients_by_layer
 from medseg.explain.options import Options
 from medseg.explain.reading import reading_attention
 from medseg.explain.relevance import RelevanceRules
@@ -28,8 +28,7 @@ def tiba(network: nn.Module, image: torch.Tensor, target: Target, options: Optio
         RelevanceRules(),
     ):
         logits = network(image)
-    layers = [layer.weights for layer in reading.layers]
-    relevance = gradients_of(logits, layers, target.start(logits))
+    relevance = gradients_by_layer(logits, reading, target.start(logits))
     pairs = zip(attended.gradients, relevance, strict=True)
     gains = [(gradient * one).clamp(min=0).mean(dim=1) for gradient, one in pairs]
     kept = [torch.ones_like(gain[:, 0]) for gain in gains]
