@@ -63,8 +63,7 @@ def onto_image(found: torch.Tensor, network: nn.Module, image: torch.Tensor) -> 
     places = Places.even(grid, size)
     if any(hasattr(module, "patch_embed") for module in network.modules()):
         of_tokens = places_of_tokens(network, image)
-        near = [abs(a - b) < 0.5 * b for a, b in zip(of_tokens.step, places.step, strict=True)]
-        places = of_tokens if all(near) else places  # features of another resolution divide evenly
+        places = of_tokens if of_tokens.is_near(places) else places  # or of another resolution
     return places.onto_image(found, size)
 
 

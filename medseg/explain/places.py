@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+NEAR = 0.5  # of a step; less is padding of the image, more are other tokens
 LARGER = 3  # times the image, so that its middle knows nothing of any border
 
 
@@ -28,6 +29,11 @@ class Places:
         """A grid whose cells divide the image evenly."""
         step = tuple(side / count for side, count in zip(size, grid, strict=True))
         return cls(step, tuple((one - 1) / 2 for one in step))
+
+    def is_near(self, other: "Places") -> bool:
+        """Whether the steps of two grids are about the same."""
+        pairs = zip(self.step, other.step, strict=True)
+        return all(abs(one - two) < NEAR * two for one, two in pairs)
 
     def onto_image(self, tokens: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
         """Interpolate linearly between the tokens' centres; (B, *grid) to (B, *size)."""
@@ -64,12 +70,16 @@ def places_of_tokens(network: nn.Module, image: torch.Tensor) -> Places:
     centre of what it sees. (In a TransUNet this is pixel 16 i + 2, not 16 i + 7.5: strides and the
     unpadded pooling of its convolutional network move it.)
 
+    Where this comes to nothing, since a network calculates in a way that is not known here, the
+    grid is taken to divide the image evenly.
+
     Args:
         network: Has a module with ``patch_embed``.
         image: Shape (B, C, *spatial); its size alone matters.
     """
     axes = image.ndim - 2
-    size = [LARGER * side for side in image.shape[2:]]
+    sides = tuple(image.shape[2:])
+    size = [LARGER * side for side in sides]
     ticks = [torch.arange(side, dtype=torch.float32, device=image.device) for side in size]
     coordinates = torch.stack(torch.meshgrid(*ticks, indexing="ij"))[:, None]
     coordinates = coordinates.expand(-1, image.shape[1], *size)
@@ -82,6 +92,7 @@ def places_of_tokens(network: nn.Module, image: torch.Tensor) -> Places:
         centres = reached.output[:, 0]  # (axes, *grid)
     finally:
         hook.remove()
+    grid = tuple(max(1, round(count / LARGER)) for count in centres.shape[1:])
     step, shift = [], []
     for axis in range(axes):
         lines = centres[axis].movedim(axis, 0).flatten(1)
@@ -89,7 +100,8 @@ def places_of_tokens(network: nn.Module, image: torch.Tensor) -> Places:
         middle = len(line) // 2
         step.append(float(line[middle] - line[middle - 1]))
         shift.append(float(line[middle]) - middle * step[-1])
-    return Places(tuple(step), tuple(shift))
+    found, even = Places(tuple(step), tuple(shift)), Places.even(grid, sides)
+    return found if found.is_near(even) else even
 
 
 class _ReachedError(Exception):
@@ -114,11 +126,14 @@ class _Centres(TorchFunctionMode):
         if func in CONVOLUTIONS:
             return _mean_of_window(func, args, kwargs)
         if func in POOLS:
-            return POOLS[func](*args, **{k: v for k, v in kwargs.items() if k in POOL_ARGUMENTS})
+            given = {name: value for name, value in kwargs.items() if name in POOL_ARGUMENTS}
+            pooled = POOLS[func](args[0][:, :1], *args[1:], **given)
+            return pooled.expand(-1, args[0].shape[1], *pooled.shape[2:])
         if func in PASSING:
             return args[0]
         if func in (torch.add, torch.Tensor.add) and isinstance(args[1], torch.Tensor):
-            return (args[0][:, :1] + args[1][:, :1]) / 2
+            both = (args[0][:, :1] + args[1][:, :1]) / 2
+            return both.expand(-1, args[0].shape[1], *both.shape[2:])
         return func(*args, **kwargs)
 
 
@@ -130,7 +145,7 @@ def _mean_of_window(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tenso
     kwargs = {name: value for name, value in kwargs.items() if name != "groups"}
     mean = torch.full_like(weight[:1, :1], 1 / weight[0, 0].numel())
     window: torch.Tensor = func(x[:, :1], mean, *others[:4], **kwargs)  # all channels are alike
-    return window
+    return window.expand(-1, len(weight), *window.shape[2:])
 
 
 CONVOLUTIONS = (F.conv2d, F.conv3d)
@@ -141,5 +156,6 @@ POOLS: dict[Any, Any] = {
 }  # fmt: skip
 PASSING = (
     F.layer_norm, F.group_norm, torch.group_norm, F.batch_norm, F.instance_norm, F.relu, F.gelu,
+    torch.batch_norm, torch.instance_norm, torch.layer_norm,
     F.silu, F.leaky_relu, F.prelu, F.dropout, F.dropout2d, F.dropout3d, torch.relu,
 )  # fmt: skip

@@ -7,6 +7,7 @@ are called and however they are wired.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ class RelevanceRules(TorchFunctionMode):
 
     * Linear layers and convolutions: by what each input adds to the output with the sign of the
       output's rule, positive inputs by positive weights and negative ones by negative weights.
-    * Products of two tensors, as in attention: half to each, by its share.
+    * Products of two tensors that depend on the image, as in attention: half to each, by its
+      share. Of products with weights, as a linear layer; weights must not require gradients.
     * Sums: by each summand's share, scaled so that both together keep the relevance.
     * Norms, activations, softmax, dropout and factors that are numbers: handed on as it is.
     * All else (pooling, interpolation, means, reshaping, concatenation): the gradient, which keeps
@@ -172,7 +174,18 @@ def _linear(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _matmul(func: Any, args: Any, _kwargs: dict[str, Any]) -> Any:
-    return _apply(_Product, *args, func)
+    a, b = args
+    if not b.requires_grad:
+        return _apply(_Positive, a, b, func(a.detach(), b), func)
+    if not a.requires_grad:
+        swapped = partial(_swapped, func)
+        return _apply(_Positive, b, a, func(a, b.detach()), swapped)
+    return _apply(_Product, a, b, func)
+
+
+def _swapped(func: Any, b: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = func(a, b)
+    return product
 
 
 def _factor(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -193,7 +206,8 @@ def _add(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 HANDED_ON = (
     F.softmax, torch.softmax, torch.Tensor.softmax, F.layer_norm, F.group_norm, torch.group_norm,
-    F.batch_norm, F.instance_norm, F.normalize, F.relu, F.relu6, F.gelu, F.silu, F.mish, F.elu,
+    F.batch_norm, F.instance_norm, torch.batch_norm, torch.instance_norm, torch.layer_norm,
+    F.normalize, F.relu, F.relu6, F.gelu, F.silu, F.mish, F.elu,
     F.leaky_relu, F.prelu, F.hardswish, torch.relu, torch.Tensor.relu, torch.sigmoid, torch.tanh,
     torch.Tensor.sigmoid, F.dropout, F.dropout2d, F.dropout3d,
 )  # fmt: skip

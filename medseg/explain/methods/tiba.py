@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from medseg.explain.flow import attend, gradients_by_layer
 from medseg.explain.options import Options
@@ -22,12 +23,14 @@ def tiba(network: nn.Module, image: torch.Tensor, target: Target, options: Optio
         arXiv:2012.09838; for a class token, equal to the published code.
     """
     attended = attend(network, image, target, options, gradients=True)
+    weights = {name: weight.detach() for name, weight in network.named_parameters()}
     with (
         reading_attention(network, options.most_bytes) as reading,
         torch.enable_grad(),
         RelevanceRules(),
     ):
-        logits = network(image)
+        traced = image.detach().clone().requires_grad_()  # what depends on it is no weight
+        logits = functional_call(network, weights, (traced,))
     relevance = gradients_by_layer(logits, reading, target.start(logits))
     pairs = zip(attended.gradients, relevance, strict=True)
     gains = [(gradient * one).clamp(min=0).mean(dim=1) for gradient, one in pairs]
