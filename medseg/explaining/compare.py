@@ -150,16 +150,16 @@ def _measure(
 ) -> list[Measured]:
     truth = _truth(case, organ, scan)
     channel = channel_of(organ, model.spec.labels, scan.channels)
-    order = sorted(range(len(truth)), key=lambda index: -int(truth[index].sum()))
-    regions = scan.found(channel, order[:1], batch_size=1) if truth[order[0]].any() else {}
+    largest = int(truth.sum(axis=(1, 2)).argmax())
+    regions = scan.found(channel, [largest], batch_size=1) if truth[largest].any() else {}
     if not regions:
         return []
-    image, label = scan.inputs(order[:1]), torch.from_numpy(truth[order[0]])
-    target = Target(channel, region=regions[order[0]][None].to(image.device))
+    image, label = scan.inputs([largest]), torch.from_numpy(truth[largest])
+    target = Target(channel, region=regions[largest][None].to(image.device))
     maps, changed = (
         {
-            method: explain_network(network, image, target, method=method, options=options)
-            for method in methods
+            name: explain_network(network, image, target, method=name, options=options)
+            for name in methods
         }
         for network in (model.network, shuffled)
     )
@@ -173,12 +173,8 @@ def _measure(
         )  # fmt: skip
         figures = {name: _plain(value) for name, value in zip(FIGURES, values, strict=True)}
         agrees = {other: _plain(agreement(one, theirs)) for other, theirs in maps.items()}
-        found.append(
-            Measured(
-                case.case_id, organ, method, figures, agrees,
-                curves.deletion.tolist(), curves.insertion.tolist(),
-            )
-        )  # fmt: skip
+        both = curves.deletion.tolist(), curves.insertion.tolist()
+        found.append(Measured(case.case_id, organ, method, figures, agrees, *both))
     return found
 
 

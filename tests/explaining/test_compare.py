@@ -39,9 +39,7 @@ def cases(tmp_path_factory):
     return folder / "cases.json"
 
 
-def test_every_method_gets_figures_with_intervals_beside_the_random_control(
-    model, cases, tmp_path
-):
+def test_every_method_gets_figures_with_intervals_beside_the_random_control(model, cases, tmp_path):
     found = compare_methods(model, cases, tmp_path, organs=["liver"], methods=["raw", "grad_cam"])
     assert list(found["methods"]) == ["raw", "grad_cam", "random"]
     assert found["cases"] == 3
