@@ -26,6 +26,7 @@ _VERBS = {
     "evaluate": "medseg.evaluation.evaluate",
     "compare": "medseg.evaluation.compare",
     "roc": "medseg.roc",
+    "explain": "medseg.explaining.explain",
     "report": "medseg.report.report",
     "preview": "medseg.preview",
     "view": "medseg.view.view",

@@ -161,6 +161,38 @@ def _figure(value: float | None) -> str:
     return "nan" if value is None else f"{value:.4f}"
 
 
+def show_faithfulness(found: Mapping[str, Any], folder: Path) -> None:
+    """One row per method of explanation, and which of them do not beat chance."""
+    console = Console(stderr=True)
+    table = Table("method", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = ("deletion", "insertion", "pointing", "inside", "survives")
+    for name in (*shown, "over random"):
+        table.add_column(name, justify="right")
+    for method, figures in found["methods"].items():
+        over = figures["over_random"]
+        table.add_row(
+            method,
+            *(_figure(figures[name]["mean"])[:5] for name in shown),
+            " ".join(("nan" if x is None else f"{x:+.2f}") for x in over.values()),
+        )
+    console.print(table)
+    console.print(
+        f"{found['cases']} cases, {', '.join(found['organs'])}. deletion: the lower the better; "
+        "insertion, pointing, inside: the higher; survives: rank correlation with the map of a "
+        "network of shuffled weights; over random: insertion less deletion, less that of a random "
+        "map, with its 95 % interval over cases.",
+        style="dim",
+    )
+    failing = [
+        name
+        for name, figures in found["methods"].items()
+        if not figures["beats_random"] and name != "random"
+    ]
+    if failing:
+        console.print(f"Not better than a random map here: {', '.join(failing)}")
+    console.print(f"Curves: {folder / 'curves.png'}", soft_wrap=True)
+
+
 def show_loaded(report: Mapping[str, Any]) -> None:
     """Which weights were used, changed, left at their initial values or not wanted."""
     console = Console(stderr=True)

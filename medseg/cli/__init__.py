@@ -19,6 +19,7 @@ from medseg.cli import (  # noqa: F401 - their verbs join the application
     compare,
     evaluation,
     experiments,
+    explanation,
     export,
     planning,
     prediction,

@@ -64,8 +64,15 @@ def sample_inputs(
     """What the network is fed for a few slices spread evenly, float32 (B, channels, H, W)."""
     count = min(count, len(images))
     middles = [(2 * part + 1) * len(images) // (2 * count) for part in range(count)]
+    return inputs_of(images, geometry, middles, device)
+
+
+def inputs_of(
+    images: Slices, geometry: SliceGeometry, indices: Sequence[int], device: str | torch.device
+) -> torch.Tensor:
+    """What the network is fed for the slices named, float32 (B, channels, H, W)."""
     to_input, _ = sampling_grids(geometry, (images.shape[1], images.shape[2]))
-    batch = _stack(images, geometry, middles)
+    batch = _stack(images, geometry, indices)
     return sample(batch.to(device), to_input.to(device), geometry.outside)
 
 

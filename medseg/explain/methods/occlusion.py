@@ -1,0 +1,34 @@
+"""Occlusion, by captum: how the score falls when a patch of the image is covered."""
+
+import torch
+from torch import nn
+
+from medseg.explain.options import Options
+from medseg.explain.scored import captum, scored
+from medseg.explain.targets import Target
+
+AT_ONCE = 8  # covered images per pass
+SHARE = 7  # of the image's side
+
+
+def occlusion(
+    network: nn.Module, image: torch.Tensor, target: Target, options: Options
+) -> torch.Tensor:
+    """Mean fall of the score over all patches that cover a pixel, negative where it rises.
+
+    A patch has sides of ``options.window`` pixels, a seventh of the image by default, overlaps its
+    neighbours by half, and covers all channels; shape (B, *spatial).
+
+    Source:
+        Zeiler and Fergus, arXiv:1311.2901; captum.
+    """
+    axes, channels = image.ndim - 2, image.shape[1]
+    side = [min(options.window or -(-size // SHARE), size) for size in image.shape[2:]]
+    step = [max(1, one // 2) for one in side]
+    with torch.no_grad():
+        found: torch.Tensor = captum().Occlusion(scored(network, target)).attribute(
+            image, sliding_window_shapes=(channels, *side), strides=(channels, *step),
+            baselines=options.baseline, additional_forward_args=target.region,
+            perturbations_per_eval=max(1, AT_ONCE // len(image)),
+        )  # fmt: skip
+    return found.mean(dim=1).reshape(len(image), *image.shape[-axes:]).to(image.dtype)

@@ -1,0 +1,109 @@
+"""Pictures of a network: attention of every layer and head, distances, positions, filters."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medseg.errors import UsageError
+from medseg.explain.explain import explain_network
+from medseg.explain.reading import attention_layers, reading_attention
+from medseg.explain.views import (
+    attention_distance,
+    patch_filters,
+    position_similarity,
+    token_components,
+)
+from medseg.explaining.maps import Question
+from medseg.explaining.pictures import Backdrop, axial, draw_distances, draw_maps, draw_tiles
+from medseg.explaining.request import Request
+from medseg.explaining.scan import Scan
+from medseg.model import LoadedModel
+from medseg.report.anatomy import radiological
+
+MOST_TILES = 196  # of position similarity: a grid of up to 14 × 14, each place a picture
+
+
+def draw_heads(
+    path: Path,
+    behind: Backdrop,
+    question: Question,
+    *,
+    model: LoadedModel,
+    scan: Scan,
+    request: Request,
+) -> None:
+    """Draw raw attention of every layer, one row each, and head over the slice shown.
+
+    Raises:
+        UsageError: If the network has no attention.
+    """
+    index = question.largest
+    target = replace(question.target, region=question.regions[index][None])
+    image, maps = scan.inputs([index]), {}
+    with torch.no_grad(), reading_attention(model.network) as reading:
+        model.network(image)
+    heads = [layer.weights.shape[1] for layer in reading.layers]
+    for layer, count in enumerate(heads):
+        for head in range(count):
+            options = replace(request.options, layer=layer, head=head)
+            found = explain_network(model.network, image, target, method="raw", options=options)
+            native = scan.onto_native({index: found[0]})
+            maps[f"layer {layer}, head {head}"] = axial(native, scan.ras_slice_of(index))
+    draw_maps(
+        path, behind, maps, title=f"{request.organ}: raw attention", columns=max(heads),
+        plain=False, inches=1.4,
+    )  # fmt: skip
+
+
+def draw_network(folder: Path, name: str, model: LoadedModel, image: torch.Tensor) -> list[str]:
+    """Draw what can be drawn of a network.
+
+    Args:
+        folder: Where to.
+        name: Of the files, before ``_distance.png`` and so on.
+        model: With attention.
+        image: What the network is fed, (1, C, H, W).
+
+    Returns:
+        The files' names; networks without positions or filters of patches have fewer.
+    """
+    network = model.network
+    layers = [name.replace("blocks.", "") for name in attention_layers(network)]
+    draw_distances(
+        folder / f"{name}_distance.png", attention_distance(network, image).numpy(), layers
+    )
+    components = token_components(network, image)[0].permute(1, 2, 0).numpy()
+    tokens = np.stack([radiological(components[..., k]) for k in range(components.shape[2])], -1)
+    draw_tiles(folder / f"{name}_tokens.png", tokens[None], title="tokens", columns=1, inches=3)
+    files = [f"{name}_distance.png", f"{name}_tokens.png"]
+    for kind, draw in (("positions", _draw_positions), ("filters", _draw_filters)):
+        try:
+            draw(folder / f"{name}_{kind}.png", network, image)
+        except UsageError:  # this network has none
+            continue
+        files.append(f"{name}_{kind}.png")
+    return files
+
+
+def _draw_positions(path: Path, network: torch.nn.Module, image: torch.Tensor) -> None:
+    similarity = position_similarity(network, image)
+    with torch.no_grad(), reading_attention(network) as reading:
+        network(image)
+    grid = reading.grid
+    step = [max(1, round(size / MOST_TILES**0.5)) for size in grid]
+    tiles = similarity.reshape(*grid, *grid)[:: step[0], :: step[1]]
+    shown = np.stack([radiological(tile) for tile in tiles.flatten(0, 1).numpy()])
+    rows = tiles.shape[:2]
+    order = radiological(np.arange(rows[0] * rows[1]).reshape(rows)).flatten()
+    draw_tiles(
+        path, shown[order], title="cosine similarity of position embeddings", columns=rows[0],
+        inches=0.6,
+    )  # fmt: skip
+
+
+def _draw_filters(path: Path, network: torch.nn.Module, _image: torch.Tensor) -> None:
+    filters = patch_filters(network).mean(dim=1).numpy()
+    shown = np.stack([radiological(one) for one in filters])
+    draw_tiles(path, shown, title="patch filters, principal components", columns=7, colours="gray")
