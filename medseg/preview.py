@@ -127,8 +127,8 @@ def _planes(image: Volume, label_map: Path, labels: Mapping[str, int]) -> list[P
     if scan.array.shape != found.array.shape:
         wanted = f"a label map on the grid {scan.array.shape} of its image"
         raise InputError(label_map, wanted, f"shape {found.array.shape}")
-    grids = (Volume(one.array, one.affine) for one in (scan, found))
-    distance = corner_distance_mm(*grids, scan.array.shape)
+    of_scan, of_found = (Volume(one.array, one.affine) for one in (scan, found))
+    distance = corner_distance_mm(of_scan, of_found, scan.array.shape)
     if not distance <= ON_THE_GRID * min(image.spacing):
         wanted = "a label map on the grid of its image"
         raise InputError(label_map, wanted, f"one {distance:.2f} mm away")
