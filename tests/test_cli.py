@@ -1,8 +1,8 @@
 import importlib
 import json
+import resource
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -39,10 +39,13 @@ def test_quick_verbs_import_neither_torch_nor_monai(arguments):
 @pytest.mark.parametrize("arguments", [["--help"], ["info"]])
 def test_quick_verbs_answer_in_under_half_a_second(arguments):
     def seconds():
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "medseg", *arguments]
-        subprocess.run(command, capture_output=True, check=True)
-        return time.perf_counter() - start
+        """Of a processor, so that what else runs on the machine does not count."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "medseg", *arguments], capture_output=True, check=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(5)) < 0.5
 
