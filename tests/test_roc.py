@@ -153,7 +153,12 @@ def test_the_mask_of_a_fits_exposure_is_fits_on_its_own_pixels(place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [({"tta": "flips"}, "flips"), ({"max_memory_gb": 4.0}, "--max-memory")]
+    ("more", "said"),
+    [
+        ({"tta": "flips"}, "flips"),
+        ({"max_memory_gb": 4.0}, "--max-memory"),
+        ({"compile": True}, "compile"),
+    ],
 )
 def test_what_is_not_done_for_exposures_is_refused(place, tmp_path, more, said):
     fits.ImageHDU(np.zeros((40, 50), np.float32)).writeto(tmp_path / "a.fits")

@@ -32,6 +32,9 @@ MaxMemory = Annotated[
 Overlap = Annotated[
     float | None, typer.Option(help="Share that patches of a 3D model overlap; else its own.")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the network first; pays for many cases.")
+]
 Format = Annotated[
     str, typer.Option("--format", help="Of the label maps: nii.gz, nii, nrrd or mha.")
 ]
@@ -62,6 +65,7 @@ def predict(
     tta: Flips = "none",
     max_memory: MaxMemory = None,
     overlap: Overlap = None,
+    compiled: Compile = False,
     form: Format = "nii.gz",
     seg: Seg = False,
     rtstruct: Contours = False,
@@ -91,7 +95,7 @@ def predict(
     settings = PredictSettings(
         device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
         suffix=f".{form.lstrip('.').lower()}", tta=tta, max_memory_gb=max_memory,
-        overlap=overlap,
+        overlap=overlap, compile=compiled,
         extras=_chosen(probabilities=probabilities, seg=seg, rtstruct=rtstruct),
     )  # fmt: skip
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)

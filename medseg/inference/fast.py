@@ -48,7 +48,11 @@ class Prepared(nn.Module):
 
 
 def prepare(
-    network: nn.Module, *, dtype: torch.dtype = torch.float32, autocast: bool = False
+    network: nn.Module,
+    *,
+    dtype: torch.dtype = torch.float32,
+    autocast: bool = False,
+    own_layers: bool = True,
 ) -> Prepared:
     """Copy a network for inference on the device it is on; ``network`` itself stays as it is.
 
@@ -63,13 +67,14 @@ def prepare(
         dtype: What the copy computes in.
         autocast: Leave the weights in float32 and let autocast pick the layers that run in
             ``dtype``: slower, but any network can do it.
+        own_layers: Whether layers give way to ours, which a compiler cannot see into.
     """
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     _standardise(fast)
     _fold_batch_norms(fast)
     _lay_out(fast, torch.float32 if autocast else dtype, in_3d=_turns_3d(dtype, autocast))
     on_cpu = next(network.parameters(), torch.empty(0)).device.type == "cpu"
-    if on_cpu and not autocast:
+    if on_cpu and own_layers and not autocast:
         _replace_for_cpu(fast)
     return Prepared(fast, dtype, autocast=autocast)
 

@@ -9,6 +9,7 @@ from medseg.case import Case, read_cases
 from medseg.errors import InputError
 from medseg.volumes import (
     Volume,
+    find_series,
     holds_dicom,
     is_dicom_path,
     read_volume,
@@ -26,9 +27,9 @@ def cases_of(source: str | Path, series_uid: str | None = None) -> list[Case]:
     """The cases of a volume or a DICOM series, of a folder of them, a case list, or a CSV table.
 
     With ``series_uid``, a folder or zip is one case, which holds that series. Without, a folder
-    with DICOM files in it is one case; in any other folder every volume is one, every zip
-    and every subfolder with DICOM in it. A folder that holds several series is for
-    :func:`medseg.volumes.choose_series` to refuse.
+    with DICOM slices in it is one case; in any other folder every volume is one, every zip
+    and every subfolder with DICOM in it; what holds both is refused. A folder that holds
+    several series is for :func:`medseg.volumes.choose_series` to refuse.
 
     A table has a column ``image`` and may have ``case_id``; without it a case is named after its
     file. Paths in lists and tables start at their folder.
@@ -101,8 +102,13 @@ def _cases_of(source: Path) -> list[Case]:
 def _cases_in(folder: Path) -> list[Case]:
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     found = [path for path in visible if _is_volume(path) or _is_scan(path)]
-    if not found and any(path.is_file() and _holds_dicom(path) for path in visible):
+    loose = [path for path in visible if path not in found and path.is_file()]
+    if not found and any(map(_holds_dicom, loose)):
         found = [folder.resolve()]
+    elif any(map(_is_slice, loose)):
+        got = f"both, such as {found[0].name}"
+        hint = "move the slices into a folder of their own"
+        raise InputError(folder, "volumes and series, or the slices of one series", got, hint)
     return [_case_of(path) for path in found]
 
 
@@ -123,6 +129,14 @@ def _holds_dicom(path: Path) -> bool:
         return holds_dicom(path)
     except InputError:  # what is wrong with it is told when it is read
         return path.is_dir()
+
+
+def _is_slice(path: Path) -> bool:
+    """Whether a file is a DICOM slice; SEG, RTSTRUCT, reports and localizers are none."""
+    try:
+        return bool(find_series(path))
+    except InputError:
+        return False
 
 
 def _read_table(path: Path) -> list[Case]:

@@ -144,6 +144,8 @@ def _check_exposures(models: int, settings: PredictSettings) -> None:
         raise UsageError("models of exposures are not averaged over flips: leave out tta")
     if PROBABILITIES in settings.extras:
         raise UsageError("models of exposures write no probabilities; see medseg roc")
+    if settings.compile:
+        raise UsageError("networks for exposures are not compiled: leave out compile")
     if settings.max_memory_gb is not None:
         raise UsageError(
             "exposures are scored as a whole: --max-memory cannot be kept; leave it out"

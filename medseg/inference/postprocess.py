@@ -40,7 +40,9 @@ class Step:
         )
         if not whole:
             raise UsageError(f"keep_largest must be 1 or more, got {self.keep_largest!r}")
-        if (self.min_ml, self.keep_largest, bool(self.fill_holes)) == (None, None, False):
+        if not isinstance(self.fill_holes, bool):  # "false" would be taken for true
+            raise UsageError(f"fill_holes must be true or false, got {self.fill_holes!r}")
+        if (self.min_ml, self.keep_largest, self.fill_holes) == (None, None, False):
             raise UsageError("expected min_ml, keep_largest or fill_holes, got none of them")
 
     def to_plain(self) -> dict[str, Any]:

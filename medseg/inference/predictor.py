@@ -11,6 +11,7 @@ from torch import nn
 from medseg.errors import UsageError
 from medseg.inference.averaging import Averaged, check_averaging
 from medseg.inference.card import InferenceCard
+from medseg.inference.compiled import compiled
 from medseg.inference.label_map import Run, label_map_of
 from medseg.inference.memory import forward_bytes, run_within, with_less
 from medseg.inference.path import Path as NetworkPath
@@ -53,6 +54,9 @@ class PredictSettings:
         extras: What is written beside the label map: ``"probabilities"``, see
             :class:`medseg.inference.probabilities.ProbabilityFile`; of a DICOM series also
             ``"seg"``, a DICOM SEG, and ``"rtstruct"``, contours.
+        compile: Compile the network for this machine first, in the same precision, if that can be
+            done here; see :mod:`medseg.inference.compiled`. Labels may differ where two classes
+            are as good as equal, as they may between devices.
     """
 
     device: str = _no_label("auto")
@@ -64,6 +68,7 @@ class PredictSettings:
     max_memory_gb: float | None = _no_label(None)
     overlap: float | None = None
     extras: tuple[str, ...] = ()
+    compile: bool = _no_label(False)
 
 
 class Predictor:
@@ -101,6 +106,8 @@ class Predictor:
         most = self.settings.max_memory_gb
         if most is not None and not most > 0:
             raise UsageError(f"max_memory_gb must be a number of GB above 0, got {most}")
+        if most is not None and self.settings.compile:
+            raise UsageError("what a compiled network takes is not known: max_memory_gb or compile")
         self.spec = _with_overlap(self.model.spec, self.settings.overlap)
         self.inference = InferenceCard.read(self.spec)
         check_averaging(self.settings.tta, self.inference.activation)
@@ -156,6 +163,10 @@ class Predictor:
             networks = [one.network for one in self.models]
             sample = sample_within(self.settings.max_memory_gb, sample, networks)
             paths = [choose_path(one, sample, self.settings.precision) for one in networks]
+            if self.settings.compile:
+                size = min(self._largest.batch_of(self.spec), len(images))
+                pairs = zip(paths, networks, strict=True)
+                paths = [compiled(path, one, sample, size) for path, one in pairs]
             self.path = paths[0]
             networks = [path.network for path in paths]
             self._network = networks[0]

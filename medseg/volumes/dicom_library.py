@@ -1,7 +1,8 @@
 """pydicom and highdicom, imported late, and the guard under which they meet a file.
 
 What DICOM libraries say of a broken element may hold its value, and with it a patient's name. So
-their warnings are dropped, and of their errors only the kind is told.
+their warnings are dropped, and of their errors only the kind is told. The filter of warnings stays
+for good: one that is taken back is taken back under the hands of other threads.
 """
 
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 
 from medseg.errors import InputError, MedsegError
 
+WARNING = r"(pydicom|highdicom|medseg\.volumes\.dicom)"  # start of the module that is named
 INSTALL = "pip install 'medseg[dicom]'"
 
 
@@ -53,16 +55,22 @@ def guarded(where: str | Path, wanted: str = "a readable DICOM file") -> Iterato
     Raises:
         InputError: In place of any error in the block.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        except (MedsegError, MemoryError):
-            raise
-        except PermissionError:
-            raise InputError(where, wanted, "no permission to read it") from None
-        except FileNotFoundError:
-            raise InputError(where, wanted, "no such file") from None
-        except Exception as error:  # noqa: BLE001 - of many classes, some of them the libraries own
-            got = f"a damaged or truncated file ({type(error).__name__})"
-            raise InputError(where, wanted, got) from None
+    _silence()
+    try:
+        yield
+    except (MedsegError, MemoryError):
+        raise
+    except PermissionError:
+        raise InputError(where, wanted, "no permission to read it") from None
+    except FileNotFoundError:
+        raise InputError(where, wanted, "no such file") from None
+    except Exception as error:  # noqa: BLE001 - of many classes, some of them the libraries own
+        got = f"a damaged or truncated file ({type(error).__name__})"
+        raise InputError(where, wanted, got) from None
+
+
+def _silence() -> None:
+    """Drop the warnings of the libraries, and those laid at the door of whoever called them."""
+    known = (entry[3] for entry in warnings.filters)
+    if not any(getattr(module, "pattern", None) == WARNING for module in known):
+        warnings.filterwarnings("ignore", module=WARNING)

@@ -71,6 +71,13 @@ def test_a_folder_of_slices_is_one_case(scans):
     assert case.case_id == "case_1"
 
 
+def test_slices_beside_other_scans_are_not_passed_over(scans):
+    for path in (scans / "case_1").iterdir():
+        path.rename(scans / path.name)
+    with pytest.raises(InputError, match="the slices of one series, got both"):
+        cases_of(scans)
+
+
 def test_segmentations_and_contours_lie_beside_the_label_map(scans, tmp_path, model, capsys):
     highdicom = pytest.importorskip("highdicom")
     command = [

@@ -83,7 +83,15 @@ def test_without_steps_the_volume_itself_comes_back():
 
 
 @pytest.mark.parametrize(
-    "step", [{}, {"min_ml": 0}, {"min_ml": -1}, {"keep_largest": 0}, {"keep_largest": 1.5}]
+    "step",
+    [
+        {},
+        {"min_ml": 0},
+        {"min_ml": -1},
+        {"keep_largest": 0},
+        {"keep_largest": 1.5},
+        {"fill_holes": "false"},
+    ],
 )
 def test_steps_without_sense_are_refused(step):
     with pytest.raises(UsageError):

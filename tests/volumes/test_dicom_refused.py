@@ -1,6 +1,7 @@
 """DICOM folders that are no volume, each with its reason."""
 
 import shutil
+import warnings
 
 import numpy as np
 import pydicom
@@ -16,6 +17,7 @@ from medseg.volumes import (
     Volume,
     read_volume,
 )
+from medseg.volumes.dicom_library import guarded
 from tests.volumes.dicom_writer import PATIENT, write_enhanced, write_series
 
 SPACING = (0.8, 0.7, 2.5)
@@ -93,6 +95,17 @@ def test_two_frames_of_one_file_at_one_position_are_not_called_the_same_image(tm
     frames[1].PlanePositionSequence = frames[0].PlanePositionSequence
     dataset.save_as(tmp_path / "two.dcm")
     refused(tmp_path / "two.dcm", r"several images at one position \(1 times\)")
+
+
+def test_warnings_of_the_libraries_are_dropped_whatever_other_threads_do(recwarn):
+    first, second = guarded("a"), guarded("b")
+    first.__enter__()
+    second.__enter__()  # as another thread does meanwhile
+    first.__exit__(None, None, None)
+    warnings.warn_explicit("Quixote^Alonso", UserWarning, "x.py", 1, "pydicom.valuerep")
+    second.__exit__(None, None, None)
+    warnings.warn_explicit("of our own", UserWarning, "y.py", 1, "medseg.training")
+    assert [str(one.message) for one in recwarn] == ["of our own"]
 
 
 def test_localizers_alone_are_refused(tmp_path, volume):
