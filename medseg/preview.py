@@ -145,12 +145,13 @@ def _planes(image: Volume, label_map: Path, labels: Mapping[str, int]) -> list[P
 
 def _middle(classes: np.ndarray) -> tuple[int, int, int]:
     """A voxel in the axial slice with most organs, in the middle of them."""
-    organs = range(1, int(classes.max(initial=0)) + 1)
-    areas = np.array([(classes == k).sum(axis=(0, 1)) for k in organs])
+    depth, count = classes.shape[2], int(classes.max(initial=0)) + 1
+    planes = (classes[:, :, k].ravel() for k in range(depth))
+    areas = np.stack([np.bincount(plane, minlength=count)[1:] for plane in planes], axis=1)
     if not areas.any():
         x, y, z = (size // 2 for size in classes.shape)
         return x, y, z
-    z = max(range(classes.shape[2]), key=lambda k: ((areas[:, k] > 0).sum(), areas[:, k].sum()))
+    z = max(range(depth), key=lambda k: ((areas[:, k] > 0).sum(), areas[:, k].sum()))
     x, y = np.median(np.argwhere(classes[:, :, z] > 0), axis=0).astype(int)
     return int(x), int(y), int(z)
 

@@ -9,7 +9,7 @@ import pytest
 from medseg import cli
 from medseg.errors import InputError
 from medseg.files import write_json
-from medseg.preview import draw, preview
+from medseg.preview import _middle, draw, preview
 from medseg.report.colours import organ_colours
 from medseg.volumes import Volume, write_label_map, write_volume
 from tests.inference.small import write_images, write_threshold_model
@@ -83,6 +83,15 @@ def test_grids_that_differ_are_not_drawn_over_each_other(folder):
     moved[0, 3] += 1.0
     write_label_map(folder / "a.nii.gz", Volume(np.zeros((30, 24, 20), np.uint8), moved))
     assert "got one 1.00 mm away" in preview(folder)["a"]
+
+
+def test_planes_go_through_the_middle_of_the_slice_with_most_organs():
+    classes = np.zeros((9, 8, 6), np.uint8)
+    classes[:, :, 1] = 1  # most voxels
+    classes[2:5, 3:6, 4] = 2
+    classes[2:5, 3, 4] = 1  # both organs
+    assert _middle(classes) == (3, 4, 4)
+    assert _middle(np.zeros((9, 8, 6), np.uint8)) == (4, 4, 3)
 
 
 def test_a_folder_without_manifest_is_refused(tmp_path):

@@ -177,6 +177,9 @@ def test_an_array_file_is_predicted_as_an_exposure_not_as_slices(place):
     exposure = exposure_of(case)
     bright = normalise(exposure.image, exposure.sky, exposure.noise) > 0.6
     np.testing.assert_array_equal(mask.array[..., 0], bright)
+    other = brightness(place / "other", labels={"cosmic ray": 300})
+    wide = predict_exposure(read_model(other), case)
+    np.testing.assert_array_equal(wide.array[..., 0], bright * 300)
 
 
 @needs_shared

@@ -22,7 +22,8 @@ def as_volume(image: Any, affine: ArrayLike | None = None) -> Volume:
             and for nothing else.
 
     Raises:
-        UsageError: If it is none of these, not 3D, or its affine is missing or no such matrix.
+        UsageError: If it is none of these, not 3D, empty, its voxels are not all finite real
+            numbers, or its affine is missing or no such matrix.
     """
     if isinstance(image, Volume):
         volume = image
@@ -65,7 +66,11 @@ def _from_array(array: np.ndarray, affine: ArrayLike | None) -> Volume:
 def _checked(volume: Volume) -> Volume:
     if volume.array.ndim != 3:
         raise UsageError(f"expected a 3D image, got shape {volume.array.shape}")
-    affine = volume.affine
+    array, affine = volume.array, volume.affine
+    if array.dtype.kind not in "biuf" or not array.size:
+        raise UsageError(f"expected real numbers, got {array.dtype} of shape {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError("expected finite voxels, got NaN or infinity")
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.linalg.det(affine):
         raise UsageError(f"expected an affine of shape (4, 4) that can be inverted, got {affine}")
     return volume

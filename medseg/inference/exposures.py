@@ -6,6 +6,7 @@ from monai.inferers import sliding_window_inference
 
 from medseg.case import Case
 from medseg.errors import ModelError
+from medseg.inference.native import values_of_classes
 from medseg.inference.slices import PRECISIONS
 from medseg.loading.sky import normalise
 from medseg.model import LoadedModel
@@ -80,7 +81,8 @@ def predict_exposure(
         precision: As in :func:`score_exposure`.
 
     Returns:
-        Shape (X, Y, 1), uint8, rows first, with the identity as affine.
+        Shape (X, Y, 1), rows first, in the smallest unsigned type that holds the value, with the
+        identity as affine.
 
     Raises:
         InputError: If the exposure cannot be read.
@@ -89,8 +91,8 @@ def predict_exposure(
     scores = score_exposure(
         model, exposure_of(case), batch_size=batch_size, device=device, precision=precision
     )
-    value = next(iter(model.spec.labels.values()))
-    return Volume(np.where(scores > 0, value, 0).astype(np.uint8)[..., np.newaxis], np.eye(4))
+    mask = values_of_classes(model.spec.labels)[(scores > 0).astype(np.uint8)]
+    return Volume(mask[..., np.newaxis], np.eye(4))
 
 
 def limits_of(model: LoadedModel) -> tuple[float, float]:

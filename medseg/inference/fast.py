@@ -58,9 +58,9 @@ def prepare(
 
     Standardised weights are computed once, a batch norm goes into the convolution before it, and
     2D weights and images are laid out with channels last; in half precision 3D ones as well, which
-    gain nothing in float32. On a CPU linear layers and group norms
-    give way to those of :mod:`medseg.inference.fast_layers`. Whatever has none of these patterns
-    is copied as it is, as are layers with hooks or parametrisations.
+    gain nothing in float32. On a CPU linear layers and group norms give way to those of
+    :mod:`medseg.inference.fast_layers`. Whatever has none of these patterns is copied as it is, as
+    are layers with hooks or parametrisations.
 
     Args:
         network: Any network; the copy is in ``eval()`` and has no gradients.
@@ -76,7 +76,7 @@ def prepare(
     on_cpu = next(network.parameters(), torch.empty(0)).device.type == "cpu"
     if on_cpu and own_layers and not autocast:
         _replace_for_cpu(fast)
-    return Prepared(fast, dtype, autocast=autocast)
+    return Prepared(fast, dtype, autocast=autocast).eval()
 
 
 def _channels_last(images: torch.Tensor) -> torch.Tensor:

@@ -171,7 +171,8 @@ class Predictor:
             networks = [path.network for path in paths]
             self._network = networks[0]
             if self._averages:
-                self._network = Averaged(networks, self.settings.tta, self.inference.activation)
+                averaged = Averaged(networks, self.settings.tta, self.inference.activation)
+                self._network = averaged.eval()
         return self._network
 
 

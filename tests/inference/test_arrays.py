@@ -80,6 +80,9 @@ def test_a_volume_stays_as_it_is():
     [
         (image(0), None, "give its 'affine'"),
         (image(0)[0], AFFINE, "3D image"),
+        (image(0)[:0], AFFINE, "expected real numbers, got int16 of shape"),
+        (image(0).astype(np.complex64), AFFINE, "expected real numbers, got complex64"),
+        (np.where(image(0) == 7, np.nan, image(0)), AFFINE, "finite voxels"),
         (image(0), np.eye(3), "shape .4, 4."),
         (image(0), np.zeros((4, 4)), "can be inverted"),
         (image(0), np.full((4, 4), np.nan), "can be inverted"),

@@ -93,8 +93,8 @@ def test_norms_keep_their_float32_weights_and_images_are_laid_out_with_channels_
 def test_the_network_itself_stays_as_it_is(name):
     network = used(name).train()
     before, structure = copy.deepcopy(network.state_dict()), str(network)
-    prepare(network, dtype=torch.bfloat16)
-    prepare(network)
+    for copied in (prepare(network, dtype=torch.bfloat16), prepare(network)):
+        assert not any(module.training for module in copied.modules())
     assert network.training
     assert str(network) == structure
     assert all(parameter.requires_grad for parameter in network.parameters())
