@@ -22,15 +22,10 @@ def check_exportable(spec: ModelSpec) -> None:
     """Refuse what no chain of transforms can say.
 
     Raises:
-        UsageError: For models of exposures, and for slices with neighbours as channels.
+        UsageError: For models of exposures.
     """
     if spec.preprocessing.sky is not None:
         raise UsageError("export: expected a model of volumes, got one of exposures")
-    if isinstance(spec.geometry, SliceGeometry) and spec.geometry.neighbours:
-        raise UsageError(
-            "export: expected single slices or patches, got a model that sees "
-            f"{spec.geometry.channels} slices as channels; train one with geometry::neighbours=0"
-        )
 
 
 def loading(key: str = "image") -> list[Config]:
@@ -71,15 +66,21 @@ def onto_grid(spec: ModelSpec, keys: list[str]) -> list[Config]:
             *chain,
             {"_target_": "SpatialPadd", "keys": keys, "spatial_size": size, "method": "end"},
         ]
-    size = [*spec.geometry.image_size, -1]
-    if spec.geometry.zoom is None:
-        linear = ["trilinear" if key == "image" else "nearest-exact" for key in keys]
-        return [
-            *chain,
-            {"_target_": "Resized", "keys": keys, "spatial_size": size, "mode": linear},
-        ]
-    fit = {"_target_": f"{OURS}FitSlicesd", "keys": keys, "mode": modes}
-    return [*chain, {**fit, "image_size": size[:2], "zoom": spec.geometry.zoom}]
+    return [*chain, *_slices(spec.geometry, keys, modes)]
+
+
+def _slices(geometry: SliceGeometry, keys: list[str], modes: list[str]) -> list[Config]:
+    size = [*geometry.image_size, -1]
+    fit: Config = {"_target_": "Resized", "keys": keys, "spatial_size": size}
+    if geometry.zoom is None:
+        fit["mode"] = ["trilinear" if mode == "bilinear" else "nearest-exact" for mode in modes]
+    else:
+        fit = {"_target_": f"{OURS}FitSlicesd", "keys": keys, "mode": modes}
+        fit = {**fit, "image_size": size[:2], "zoom": geometry.zoom}
+    if not geometry.neighbours:
+        return [fit]
+    stack = {"_target_": f"{OURS}StackSlicesd", "keys": "image", "neighbours": geometry.neighbours}
+    return [fit, stack]
 
 
 def inferer(spec: ModelSpec) -> Config:

@@ -6,7 +6,7 @@ from typing import Any
 
 import medseg
 from medseg.export.chain import Config, needs_medseg
-from medseg.loading.geometry import SliceGeometry
+from medseg.loading.geometry import PatchGeometry, SliceGeometry
 from medseg.model import LoadedModel
 
 SCHEMA = (
@@ -51,7 +51,7 @@ def metadata_of(
         "copyright": "not stated",
         "data_source": "not stated; see docs/data_license.txt",
         "data_type": "nibabel",
-        "image_classes": "single channel, scaled to [0, 1]",
+        "image_classes": _channels_said(spec.geometry),
         "label_classes": "single channel, " + _values(spec.labels),
         "pred_classes": f"{channels} channels of logits, " + ", ".join(["background", *organs]),
         "eval_metrics": {
@@ -80,7 +80,7 @@ def _data_format(model: LoadedModel, channels: int) -> Config:
             "dtype": "float32",
             "value_range": [0, 1],
             "is_patch_data": not isinstance(geometry, SliceGeometry),
-            "channel_def": {"0": "image"},
+            "channel_def": {str(index): name for index, name in enumerate(_seen(geometry))},
         }},
         "outputs": {"pred": {
             "type": "image",
@@ -93,6 +93,22 @@ def _data_format(model: LoadedModel, channels: int) -> Config:
             "channel_def": {str(index): name for index, name in enumerate(names)},
         }},
     }  # fmt: skip
+
+
+def _channels_said(geometry: SliceGeometry | PatchGeometry) -> str:
+    seen = _seen(geometry)
+    if len(seen) == 1:
+        return "single channel, scaled to [0, 1]"
+    return f"{len(seen)} neighbouring slices as channels, scaled to [0, 1]"
+
+
+def _seen(geometry: SliceGeometry | PatchGeometry) -> list[str]:
+    """What the channels of the input are."""
+    if geometry.channels == 1:
+        return ["image"]
+    middle = geometry.channels // 2
+    names = (f"slice {index - middle:+d}" for index in range(geometry.channels))
+    return ["slice" if name == "slice +0" else name for name in names]
 
 
 def _class_of(network: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ BATCH = 8
 
 
 def load_network(folder: Path) -> Network:
-    """The network as a function from (B, 1, *spatial) to logits (B, C, *spatial)."""
+    """The network as a function from (B, channels, *spatial) to logits (B, C, *spatial)."""
     if (folder / "model.onnx").is_file():
         import onnxruntime
 
@@ -144,8 +144,11 @@ def run_slices(image: np.ndarray, pipeline: Any, network: Network) -> np.ndarray
     to_input = [np.arange(n) * s + d for n, s, d in zip(size, step, shift, strict=True)]
     to_slice = [(np.arange(n) - d) / s for n, s, d in zip(image.shape, step, shift, strict=False)]
     logits = []
-    for start in range(0, image.shape[2], BATCH):
-        planes = np.moveaxis(image[..., start : start + BATCH], 2, 0)[:, None]
+    depth, near = image.shape[2], pipeline["slices"]["neighbours"]
+    reach = np.arange(-near, near + 1)  # neighbours as channels, the outermost repeated
+    for start in range(0, depth, BATCH):
+        indices = np.arange(start, min(start + BATCH, depth))[:, None] + reach
+        planes = np.moveaxis(image[..., np.clip(indices, 0, depth - 1)], (2, 3), (0, 1))
         batch = np.ascontiguousarray(resample(planes, to_input, outside=outside))
         logits.append(resample(network(batch), to_slice))
     return np.moveaxis(np.concatenate(logits), 0, 3)

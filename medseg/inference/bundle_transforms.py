@@ -39,6 +39,29 @@ class ScaleByPercentilesd(MapTransform):  # type: ignore[misc]
         return found
 
 
+class StackSlicesd(MapTransform):  # type: ignore[misc]
+    """Give each axial slice its neighbours as channels; the outermost are repeated at the ends.
+
+    Args:
+        keys: Of the images, (1, X, Y, Z).
+        neighbours: Slices below and above; there are twice as many channels and one.
+    """
+
+    def __init__(self, keys: str | Sequence[str], neighbours: int) -> None:
+        super().__init__(keys)
+        self.geometry = SliceGeometry((1, 1), neighbours=neighbours)
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Images become (channels, X, Y, Z), the lowest slice first."""
+        found = dict(data)
+        for key in self.key_iterator(found):
+            depth = found[key].shape[3]
+            rows = [self.geometry.slice_indices(index, depth) for index in range(depth)]
+            stacked = [found[key][..., list(channel)] for channel in zip(*rows, strict=True)]
+            found[key] = torch.cat(stacked)
+        return found
+
+
 class FitSlicesd(MapTransform, InvertibleTransform):  # type: ignore[misc]
     """Put axial slices into the network's input at a fixed zoom, centred and padded with zeros.
 

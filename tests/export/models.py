@@ -42,12 +42,13 @@ SPECS = {
         {
             "_target_": "medseg.networks.transunet.TransUNet",
             "image_size": [32, 32],
+            "in_channels": 3,
             "num_classes": 4,
             **SIZES,
         },
         LABELS,
         CT,
-        SliceGeometry((32, 32)),
+        SliceGeometry((32, 32), neighbours=1),
         inference={"activation": "sigmoid"},
     ),
     "3D U-Net": ModelSpec(

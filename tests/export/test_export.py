@@ -19,11 +19,13 @@ from medseg.export.export import export, verify
 from medseg.export.proof import certify, check_files, files_of_export
 from medseg.export.trust import check_trusted
 from medseg.files import sha256
+from medseg.inference.bundle_transforms import StackSlicesd
 from medseg.inference.predictor import Predictor, PredictSettings
 from medseg.loading.geometry import SliceGeometry
-from medseg.model import ModelSpec, read_model, write_model
+from medseg.loading.preprocessing import Preprocessing
+from medseg.model import ModelSpec, build_network, read_model, write_model
 from medseg.volumes import read_volume
-from tests.export.models import CT, LABELS, SPECS, UNET, write
+from tests.export.models import LABELS, SPECS, UNET, write
 
 # the script around the network is the same for every format
 NETWORK_FILES = [
@@ -160,19 +162,21 @@ def test_the_script_names_an_image_it_cannot_read_and_does_the_others(tmp_path):
     assert [path.name for path in (tmp_path / "found").iterdir()] == [good.name]
 
 
-@pytest.mark.parametrize(
-    ("spec", "said"),
-    [
-        (ModelSpec({**UNET, "in_channels": 3}, LABELS, CT, SliceGeometry((32, 32), neighbours=1)),
-         "3 slices as channels"),
-    ],
-)  # fmt: skip
-def test_what_no_chain_can_say_is_refused(tmp_path, spec, said):
-    from medseg.model import build_network
-
+def test_a_model_of_exposures_is_refused(tmp_path):
+    sky = Preprocessing(window=None, sky=(-3.0, 10.0))
+    spec = ModelSpec(UNET, {"cosmic ray": 1}, sky, SliceGeometry((32, 32)))
     write_model(tmp_path / "model", spec, build_network(spec.network), {})
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match="model of volumes, got one of exposures"):
         export(tmp_path / "model", tmp_path / "bundle")
+
+
+def test_slices_get_their_neighbours_as_channels_and_the_ends_are_repeated():
+    image = torch.arange(4.0).expand(1, 2, 2, 4)  # each slice holds its own number
+    stacked = StackSlicesd("image", neighbours=2)({"image": image})["image"]
+    assert stacked.shape == (5, 2, 2, 4)
+    assert stacked[:, 0, 0].T.tolist() == [
+        [0, 0, 0, 1, 2], [0, 0, 1, 2, 3], [0, 1, 2, 3, 3], [1, 2, 3, 3, 3],
+    ]  # fmt: skip
 
 
 def test_wrong_requests_end_with_a_line_and_their_exit_code(tmp_path, capsys):
