@@ -81,7 +81,7 @@ def spleen():
 
 
 def abdomen():
-    """SegResNet by full path, a macro, arithmetic, a crop, no inversion: saving resamples."""
+    """SegResNet by full path, a macro, arithmetic, values mapped, labels inverted."""
     return {
         "imports": ["$import os", "$import monai"],
         "bundle_root": ".",
@@ -115,6 +115,8 @@ def abdomen():
             {"_target_": "MapLabelValued", "keys": "pred", "orig_labels": [1, 2, 3],
              "target_labels": [1, 6, 7]},
             {"_target_": "FillHolesd", "keys": "pred", "applied_labels": [6]},
+            {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing",
+             "orig_keys": "image", "nearest_interp": True, "to_tensor": True},
             {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
         ]},
         **_engine("image"),
