@@ -53,11 +53,21 @@ Series = Annotated[
 Preview = Annotated[
     bool, typer.Option("--preview", help="Draw a picture per case: three planes, contours.")
 ]
-Trust = Annotated[bool, typer.Option("--trust", help="Run whatever code a bundle brings.")]
 TRUSTED = (
     "--trust: code that the bundle brings runs on this machine with all your rights; it can read, "
     "change and send whatever you can"
 )
+
+
+def _warn(trust: bool) -> bool:
+    if trust:
+        say(TRUSTED)
+    return trust
+
+
+Trust = Annotated[
+    bool, typer.Option("--trust", callback=_warn, help="Run whatever code a bundle brings.")
+]
 
 
 @app.command()
@@ -110,8 +120,6 @@ def predict(
         extras=_chosen(probabilities=probabilities, seg=seg, rtstruct=rtstruct),
     )  # fmt: skip
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)
-    if trust:
-        say(TRUSTED)
     with Bars(not no_progress) as bars:
         done = run_prediction(
             source, output, model=model, settings=settings, series_uid=series, workers=workers,
