@@ -147,7 +147,7 @@ class BundleConfig:
         if "_requires_" in value or value.get("_mode_", "default") != "default":
             self.refuse(where, "_requires_ and _mode_ are not in the safe set")
         disabled = self._resolved(value.get("_disabled_", False), f"{where}::_disabled_")
-        if disabled is True or str(disabled).lower() == "true":
+        if disabled is True or (isinstance(disabled, str) and disabled.lower() == "true"):
             return _LEFT_OUT
         unused = target.rpartition(".")[2] in NEVER_BUILT
         arguments = {} if unused else {

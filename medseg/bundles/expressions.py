@@ -21,6 +21,7 @@ from medseg.bundles.allowed import (
 
 REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 SYSTEM = ("os", "sys")
+MOST_PARTS = 10_000  # of nested lists
 LARGEST = 1e15  # number; larger ones are no sizes
 ALLOWED_ASIDE = (
     ast.Module, ast.Expr, ast.Import, ast.ImportFrom, ast.alias, ast.expr, ast.expr_context,
@@ -221,4 +222,16 @@ def _bounded(value: Any) -> Any:
         raise UnsafeError(f"a value longer than {LONGEST}")
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) > LARGEST:
         raise UnsafeError(f"a number beyond {LARGEST:g}")
+    if isinstance(value, (list, tuple, dict)) and has_more_parts(value, MOST_PARTS):
+        raise UnsafeError(f"a value of more than {MOST_PARTS} parts")
     return value
+
+
+def has_more_parts(value: Any, most: int) -> bool:
+    """Whether nested data have more parts than that; references can fold many into few."""
+    left, seen = [value], 0
+    while left and seen + len(left) <= most:
+        part, seen = left.pop(), seen + 1
+        if isinstance(part, (list, tuple, dict)):
+            left.extend(part.values() if isinstance(part, dict) else part)
+    return bool(left)

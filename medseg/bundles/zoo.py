@@ -17,6 +17,7 @@ from medseg.bundles.config import (
     read_config,
     read_plain,
 )
+from medseg.bundles.expressions import MOST_PARTS, has_more_parts
 from medseg.errors import ModelError
 
 METADATA = Path("configs", "metadata.json")
@@ -159,8 +160,8 @@ def _check_arguments(config: BundleConfig, component: Component) -> None:
         if component.target == "Invertd" and name == "transform":
             if not (isinstance(value, Component) and value.where == "preprocessing"):
                 config.refuse(where, "expected @preprocessing")
-        elif not _is_plain(value):
-            config.refuse(where, "expected plain arguments, got one that names code")
+        elif has_more_parts(value, MOST_PARTS) or not _is_plain(value):
+            config.refuse(where, "expected plain arguments, and not too many")
         if name in SIZES and not _is_size(value):
             config.refuse(where, f"a size of {value!r:.60} is out of all proportion")
         if name == "pixdim" and not _is_spacing(value):
@@ -179,8 +180,9 @@ def _is_plain(value: Any) -> bool:
 def _is_size(value: Any) -> bool:
     sides = value if isinstance(value, (list, tuple)) else [value] * 3
     numbers = [side for side in sides if isinstance(side, (int, float))]
-    product = float(np.prod([max(1.0, float(side)) for side in numbers]))
-    return all(side <= LARGEST_SIDE for side in numbers) and product <= MOST_VOXELS
+    if not all(side <= LARGEST_SIDE for side in numbers):
+        return False
+    return float(np.prod([max(1.0, float(side)) for side in numbers])) <= MOST_VOXELS
 
 
 def _is_spacing(value: Any) -> bool:

@@ -87,6 +87,13 @@ def _yaml_object(bundle, mark):
     (bundle / "configs" / "inference.yaml").write_text(text)
 
 
+def _doubled(bundle, _mark):
+    config = spleen() | {"x0": [1, 1]}
+    config |= {f"x{level}": [f"@x{level - 1}"] * 9 for level in range(1, 15)}
+    config["inferer"]["mode"] = "@x14"
+    write_config(bundle, config)
+
+
 NETWORK = ("network_def", "norm")
 HARM = {
     "expression in a transform": at(("preprocessing", "transforms", 3, "pixdim"), CODE),
@@ -137,6 +144,10 @@ HARM = {
     "reference to itself": at(("inferer", "mode"), "@inferer::mode"),
     "relative reference": at(("inferer", "mode"), "@##nothing"),
     "absurd patch": at(("inferer", "roi_size"), [100_000] * 3),
+    "absurd digits": at(("inferer", "roi_size"), [10**400] * 3),
+    "list of lists of lists": at(("inferer", "cval"), "$[[[[1] * 900] * 900] * 900] * 900"),
+    "text of lists of lists": at(("inferer", "mode"), "$str([[[[1] * 900] * 900] * 900] * 900)"),
+    "lists by references": _doubled,
     "absurd padding": transform("SpatialPadd", spatial_size=[4000] * 3),
     "absurd spacing": at(("preprocessing", "transforms", 3, "pixdim"), [1e-9] * 3),
     "absurd network": at(("network_def", "channels"), [10**6, 10**6]),
