@@ -1,5 +1,6 @@
 """A checked bundle on volumes: MONAI's transforms and inferer, label maps on the native grid."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,9 @@ def _built(package: Any, component: Component, reference: Compose | None = None)
         for name, value in component.arguments.items()
     }
     try:
-        return getattr(package, component.target)(**arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # for who wrote the bundle
+            return getattr(package, component.target)(**arguments)
     except BUILD_ERRORS as error:
         said = _said(error)
         raise ModelError(f"{component.where}: {component.target}: {said}") from error
