@@ -130,7 +130,12 @@ def read_model(folder: str | Path) -> LoadedModel:
             "the file is damaged or belongs to another model"
         )
     spec = spec_of(folder / CARD, card)
-    with _no_larger_than(weights):
+    try:
+        with safe_open(weights, framework="pt") as file:
+            tensors = len(file.keys())
+    except SafetensorError as error:
+        raise ModelError(f"{weights}: expected safetensors, got {error}") from error
+    with no_larger_than(weights, tensors):
         network = build_network(spec.network)
     try:
         network.load_state_dict(load_file(weights))
@@ -205,17 +210,19 @@ def _refuse_outside(folder: Path, file: Path) -> None:
 
 
 @contextmanager
-def _no_larger_than(weights: Path) -> Iterator[None]:
+def no_larger_than(weights: Path, tensors: int) -> Iterator[None]:
     """Refuse networks built in the block as soon as they outgrow their weights by far.
 
     Counting while parameters are made stops a network of absurd size before it takes memory or
     time: fresh memory costs nothing until it is filled, which comes after.
+
+    Args:
+        weights: The file, not compressed.
+        tensors: How many are in it.
+
+    Raises:
+        ModelError: In the block, if so.
     """
-    try:
-        with safe_open(weights, framework="pt") as file:
-            tensors = len(file.keys())
-    except SafetensorError as error:
-        raise ModelError(f"{weights}: expected safetensors, got {error}") from error
     left = {"layers": SPARE * (tensors + SPARE), "numbers": SPARE * weights.stat().st_size + 10**6}
 
     def count(what: str, number: int) -> None:

@@ -17,7 +17,8 @@ Source = Annotated[
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the label maps.")]
 Models = Annotated[
-    list[Path], typer.Option("-m", "--model", help="Model or run folder; several: their mean.")
+    list[Path],
+    typer.Option("-m", "--model", help="Model or run folder, or MONAI bundle; several: mean."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Slices per forward pass.")]
 Precision = Annotated[
@@ -52,6 +53,21 @@ Series = Annotated[
 Preview = Annotated[
     bool, typer.Option("--preview", help="Draw a picture per case: three planes, contours.")
 ]
+TRUSTED = (
+    "--trust: code that the bundle brings runs on this machine with all your rights; it can read, "
+    "change and send whatever you can"
+)
+
+
+def _warn(trust: bool) -> bool:
+    if trust:
+        say(TRUSTED)
+    return trust
+
+
+Trust = Annotated[
+    bool, typer.Option("--trust", callback=_warn, help="Run whatever code a bundle brings.")
+]
 
 
 @app.command()
@@ -72,6 +88,7 @@ def predict(
     probabilities: Probabilities = False,
     series: Series = None,
     preview: Preview = False,
+    trust: Trust = False,
     overwrite: Resume = False,
     workers: Workers = 1,
     num_parts: NumParts = None,
@@ -85,6 +102,10 @@ def predict(
     Stopped, it goes on where it was when the same command is given again. The same command may
     be given several times at once, on one or more machines: they share the cases.
 
+    A MONAI bundle, of `medseg export` or of the model zoo, runs no code that it brings: one that
+    names more than docs/bundles.md lists is refused. `--trust` has MONAI run it all the same,
+    with all your rights.
+
     Examples: `medseg predict -i ct.nii.gz -o out -m runs/phantom_transunet`,
     `medseg predict -i scans/ -o out -m runs/phantom_transunet --format nrrd --preview`
     """
@@ -95,7 +116,7 @@ def predict(
     settings = PredictSettings(
         device=device, batch_size=batch_size, precision=precision, overwrite=overwrite,
         suffix=f".{form.lstrip('.').lower()}", tta=tta, max_memory_gb=max_memory,
-        overlap=overlap, compile=compiled,
+        overlap=overlap, compile=compiled, trust=trust,
         extras=_chosen(probabilities=probabilities, seg=seg, rtstruct=rtstruct),
     )  # fmt: skip
     jobs = JobSettings(num_parts=num_parts, part_id=part_id, cluster=cluster)

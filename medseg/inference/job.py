@@ -12,9 +12,9 @@ from pathlib import Path
 from medseg import __version__
 from medseg.case import Case
 from medseg.errors import ModelError, UsageError
-from medseg.files import sha256
+from medseg.inference.foreign import ForeignPredictor, check_settings
+from medseg.inference.models import card_of, is_foreign, read_any
 from medseg.inference.predictor import NO_LABEL, Predictor, PredictSettings
-from medseg.model import CARD, read_model
 from medseg.volumes import suffix_of
 from medseg.volumes.fits import FITS
 
@@ -28,8 +28,10 @@ class Job:
     """What the cases of a job have in common; picklable.
 
     Attributes:
-        models: The model folders, absolute paths; of several, probabilities are averaged.
-        cards: SHA-256 of every ``model.json``, which names that of the weights.
+        models: The model folders or bundles, absolute paths; of several, probabilities are
+            averaged.
+        cards: SHA-256 of every ``model.json``, which names that of the weights; of a bundle, of
+            all that is read.
         output: Folder for the label maps, an absolute path.
         settings: How to run.
         series_uid: Which series, where a DICOM folder or zip holds several.
@@ -104,7 +106,7 @@ class Loaded:
             bounded.
     """
 
-    predictor: Predictor
+    predictor: Predictor | ForeignPredictor
     room: Room
     turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -130,7 +132,10 @@ def _load(job: Job) -> Loaded:
     for folder, card in zip(job.models, job.cards, strict=True):
         if card_of(folder) != card:
             raise ModelError(f"{folder}: the model has changed since the job began; start it again")
-    models = [read_model(folder) for folder in job.models]
+    if any(map(is_foreign, job.models)):
+        check_settings(job.models, job.settings)
+        return Loaded(ForeignPredictor(job.models[0], job.settings), Room(1))
+    models = [read_any(folder) for folder in job.models]
     if any(model.spec.preprocessing.sky for model in models):
         _check_exposures(len(models), job.settings)
     return Loaded(Predictor(models, job.settings), Room(images_at_once(job.settings)))
@@ -155,16 +160,3 @@ def _check_exposures(models: int, settings: PredictSettings) -> None:
 def images_at_once(settings: PredictSettings) -> int:
     """How many images may be in memory: the next one beside this, unless memory is bounded."""
     return 1 if settings.max_memory_gb is not None else 2
-
-
-def card_of(model: Path) -> str:
-    """SHA-256 of a model folder's card.
-
-    Raises:
-        ModelError: If there is none.
-    """
-    try:
-        return sha256(model / CARD)
-    except OSError as error:
-        said = f"{CARD}: {(error.strerror or str(error)).lower()}"
-        raise ModelError(f"{model}: expected a model folder, got {said}") from error

@@ -12,12 +12,12 @@ from typing import Any
 
 from medseg import __version__
 from medseg.case import Case
-from medseg.files import read_json, write_json
+from medseg.files import write_json
 from medseg.inference.job import MEMORY, Job
+from medseg.inference.models import said_of
 from medseg.jobs import Journal, Outcome, in_one_line
 from medseg.jobs.claims import CLAIMS, WORKERS, forget_dead
 from medseg.jobs.lease import HeldError, lease
-from medseg.model import CARD
 
 MANIFEST, FORMAT = "predictions.json", "medseg-predictions/2"
 WRITER = "manifest"  # the lease of who writes it, in a folder of that name in the journal
@@ -136,13 +136,13 @@ def _absolute(path: Path) -> str:
 
 
 def _about(job: Job) -> dict[str, Any]:
-    cards = [read_json(folder / CARD) for folder in job.models]
+    cards = [said_of(folder) for folder in job.models]
     models = [
         {
             "folder": str(folder),
             "card_sha256": digest,
             "weights_sha256": card["weights_sha256"],
-            "network": str(card["network"]["_target_"]),
+            "network": card["network"],
         }
         for folder, digest, card in zip(job.models, job.cards, cards, strict=True)
     ]

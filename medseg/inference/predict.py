@@ -10,8 +10,9 @@ from typing import Any
 from medseg.case import Case
 from medseg.errors import ResourceError, UsageError
 from medseg.inference.inputs import cases_of
-from medseg.inference.job import Job, card_of, images_at_once, loaded, unload
+from medseg.inference.job import Job, images_at_once, loaded, unload
 from medseg.inference.manifest import MANIFEST, Manifest
+from medseg.inference.models import card_of
 from medseg.inference.predictor import Predictor, PredictSettings, pick_device, predict_volume
 from medseg.inference.work import fingerprint, holds, predict_case
 from medseg.jobs import JobSettings, Journal, Order, Progress, join_job, run_claimed, silent
@@ -47,8 +48,9 @@ def predict(
         input: A volume or a DICOM series (folder or zip), a folder of them, a case list (JSON) or
             a table (CSV).
         output: Folder for the label maps, each named after its case; made if missing.
-        model: Model folder, or run folder with ``model/`` in it; of several, folds of a
-            cross-validation say, the probabilities are averaged.
+        model: Model folder, run folder with ``model/`` in it, or MONAI bundle (see
+            ``docs/bundles.md``); of several, folds of a cross-validation say, the probabilities
+            are averaged.
         settings: How to run; the defaults suit most.
         series_uid: Which series, where a DICOM folder or zip holds several.
         workers: Processes on this machine, each with the model in its memory.

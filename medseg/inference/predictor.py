@@ -1,6 +1,6 @@
 """One volume in, its label map on its own grid out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class PredictSettings:
         compile: Compile the network for this machine first, in the same precision, if that can be
             done here; see :mod:`medseg.inference.compiled`. Labels may differ where two classes
             are as good as equal, as they may between devices.
+        trust: Run bundles that name more than the allow-list holds all the same, by MONAI in a
+            process of its own: whatever code they bring runs with all rights of the user.
     """
 
     device: str = _no_label("auto")
@@ -69,6 +71,7 @@ class PredictSettings:
     overlap: float | None = None
     extras: tuple[str, ...] = ()
     compile: bool = _no_label(False)
+    trust: bool = _no_label(False)
 
 
 class Predictor:
@@ -122,6 +125,16 @@ class Predictor:
         )
         for one in self.models:
             one.network.to(self.device)
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Organ → value in the label maps."""
+        return self.spec.labels
+
+    @property
+    def network_name(self) -> str:
+        """Dotted path of the network."""
+        return str(self.spec.network["_target_"])
 
     def __enter__(self) -> "Predictor":
         return self

@@ -13,11 +13,12 @@ from medseg.case import Case
 from medseg.errors import DiskFullError, InputError, ResourceError
 from medseg.files import sha256
 from medseg.inference.exposures import predict_exposure
+from medseg.inference.foreign import ForeignPredictor
 from medseg.inference.inputs import read_image
 from medseg.inference.job import MEMORY, PROBABILITIES, Job, Loaded, loaded
+from medseg.inference.predictor import Predictor
 from medseg.jobs import in_turn
 from medseg.loading.content import Content, content_of, state_of
-from medseg.model import ModelSpec
 from medseg.volumes import Volume, choose_series, is_dicom_path, write_label_map
 from medseg.volumes.dicom_source import Algorithm
 from medseg.volumes.files import files_of
@@ -47,7 +48,7 @@ def predict_case(job: Job, case: Case) -> dict[str, Any]:
         if state_of(files_of(case.image)) != content.state:
             raise InputError(_first(case), "a file at rest", "one that changed while it was read")
         write_label_map(target, label_map)
-        extras = write_extras(job, case, label_map, model.predictor.model.spec)
+        extras = write_extras(job, case, label_map, model.predictor)
     except BaseException:
         job.extra(case, PROBABILITIES).unlink(missing_ok=True)
         raise
@@ -108,7 +109,7 @@ def _predict(job: Job, model: Loaded, case: Case, times: dict[str, float]) -> Vo
 
 def _predict_one(job: Job, model: Loaded, case: Case, times: dict[str, float]) -> Volume:
     predictor = model.predictor
-    if predictor.model.spec.preprocessing.sky is not None:
+    if isinstance(predictor, Predictor) and predictor.model.spec.preprocessing.sky is not None:
         run = partial(
             predict_exposure, predictor.model, case, batch_size=job.settings.batch_size,
             device=predictor.device, precision=job.settings.precision,
@@ -131,7 +132,9 @@ def _predict_one(job: Job, model: Loaded, case: Case, times: dict[str, float]) -
     return in_turn(timed)
 
 
-def write_extras(job: Job, case: Case, label_map: Volume, spec: ModelSpec) -> list[Path]:
+def write_extras(
+    job: Job, case: Case, label_map: Volume, predictor: Predictor | ForeignPredictor
+) -> list[Path]:
     """Write what was asked for beside the label map; other cases than DICOM series have less.
 
     Returns:
@@ -150,10 +153,10 @@ def write_extras(job: Job, case: Case, label_map: Volume, spec: ModelSpec) -> li
 
     writers = {"seg": write_seg, "rtstruct": write_rtstruct}
     series = choose_series(case.image, job.series_uid)
-    algorithm = Algorithm(model=str(spec.network["_target_"]).rpartition(".")[2])
+    algorithm = Algorithm(model=predictor.network_name.rpartition(".")[2])
     for name in wanted:
         path = job.extra(case, name)
-        writers[name](path, label_map, series, spec.labels, algorithm=algorithm)
+        writers[name](path, label_map, series, predictor.labels, algorithm=algorithm)
         written.append(path)
     return written
 

@@ -461,6 +461,8 @@ def test_settings_that_change_no_label_leave_finished_cases_as_they_are(change):
 
 def test_every_setting_that_is_not_marked_asks_for_new_labels():
     marked = {one.name for one in fields(PredictSettings) if one.metadata.get(NO_LABEL)}
-    assert marked == {"device", "batch_size", "overwrite", "max_memory_gb", "compile"}
+    assert marked == {
+        "device", "batch_size", "overwrite", "max_memory_gb", "compile", "trust",
+    }  # fmt: skip
     one = Job((), (), Path("out"), SETTINGS)
     assert one.digest != replace(one, settings=replace(SETTINGS, tta="flips")).digest
