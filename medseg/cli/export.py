@@ -63,9 +63,10 @@ def verify(
 
 
 def _say_proof(done: dict[str, Any]) -> None:
-    rows = done["cases"]
-    seen = sum(row["organ_voxels"] for row in rows)
+    lowest = done["lowest_organ_dsc"]
+    organs = "no organ found" if lowest is None else f"lowest DSC of an organ {lowest:.4f}"
     say(
-        f"{done['equal_voxels']:.4%} of voxels equal in {len(rows)} volumes ({seen:,} of organs); "
+        f"{done['equal_voxels']:.4%} of voxels equal in {len(done['cases'])} volumes; "
+        f"{done['organ_voxels']:,} organ voxels, {organs}; "
         f"logits differ by {done['largest_logit_difference']:.1e} at most"
     )

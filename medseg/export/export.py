@@ -17,11 +17,11 @@ from medseg.export.cases import made_up_cases
 from medseg.export.networks import ENGINES, write_network
 from medseg.export.proof import (
     CERTIFICATE,
+    agreement,
     certify,
     check,
     check_files,
     compare_cases,
-    equal_share,
     logits_of_export,
     read_logits,
     run_export,
@@ -126,7 +126,7 @@ def verify(
     check(folder, rows, logits)
     return {
         "format": certificate["format"],
-        "equal_voxels": equal_share(rows),
+        **agreement(rows),
         "largest_logit_difference": logits[0],
         "cases": rows,
         "files": len(certificate["files"]),
