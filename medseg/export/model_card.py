@@ -1,13 +1,24 @@
 """``docs/README.md`` of a bundle: what the model does, how well, and how it is run."""
 
+from collections.abc import Mapping
+
 from medseg.export.chain import Config
 from medseg.model import LoadedModel
 
 RUN = "python -m monai.bundle run --config_file"
 
 
-def model_card(model: LoadedModel, metadata: Config) -> str:
-    """The card as Markdown."""
+def model_card(
+    model: LoadedModel, metadata: Config, figures: str, pictures: Mapping[str, str]
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        model: What is exported.
+        metadata: Of the bundle.
+        figures: How well it does, from :func:`medseg.export.results.said_of`.
+        pictures: File name beside the card → caption.
+    """
     return "\n".join([
         f"# {metadata['name']}", "",
         f"{metadata['description']}.", "",
@@ -15,7 +26,8 @@ def model_card(model: LoadedModel, metadata: Config) -> str:
         "## Input and output", "",
         _formats(model), "",
         "## How well", "",
-        _figures(model), "",
+        figures, "",
+        *_shown(pictures),
         "## Running it", "",
         _commands(metadata), "",
         "## Licence", "",
@@ -40,17 +52,14 @@ def _formats(model: LoadedModel) -> str:
     ])  # fmt: skip
 
 
-def _figures(model: LoadedModel) -> str:
-    scores = model.provenance.get("val_dsc_per_organ") or {}
-    if not scores:
-        return "No figures came with the model."
-    cases = len(model.provenance.get("val_cases", []))
-    rows = [
-        f"| {organ} | {'–' if value is None else f'{value:.4f}'} |"
-        for organ, value in scores.items()
+def _shown(pictures: Mapping[str, str]) -> list[str]:
+    if not pictures:
+        return []
+    return [
+        "## Pictures",
+        "",
+        *(f"![{said}]({name})\n\n*{said}.*\n" for name, said in pictures.items()),
     ]
-    said = f"Mean DSC over the {cases} validation cases, by which the weights were chosen:"
-    return "\n".join([said, "", "| organ | DSC |", "|---|---:|", *rows])
 
 
 def _commands(metadata: Config) -> str:
