@@ -49,7 +49,9 @@ def write_network(
     sample = torch.randn(2, *model.spec.geometry.input_shape, generator=_fixed())
     try:
         with _quietly():
-            _WRITERS[kind](model.network.eval(), sample, folder)
+            with torch.inference_mode():
+                model.network.eval()(sample)  # masks of windows are made once, with NumPy, and kept
+            _WRITERS[kind](model.network, sample, folder)
     except Exception as error:  # exporters raise what they like
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise UsageError(f"export: this network cannot be written as {kind}: {said}") from error
