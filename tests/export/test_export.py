@@ -30,8 +30,8 @@ from tests.export.models import LABELS, SPECS, UNET, write
 # the script around the network is the same for every format
 NETWORK_FILES = [
     *(("onnx", name) for name in SPECS),
-    *(("torch-export", name) for name in ("TransUNet", "3D U-Net")),
-    ("torchscript", "TransUNet"),
+    *(("torch-export", name) for name in ("TransUNet", "TransUNet3D")),
+    *(("torchscript", name) for name in ("TransUNet", "TransUNet3D")),
 ]
 
 
