@@ -63,13 +63,17 @@ def _shown(pictures: Mapping[str, str]) -> list[str]:
 
 
 def _commands(metadata: Config) -> str:
-    needed = metadata["required_packages_version"]
+    needed = dict(metadata["required_packages_version"])
+    ours = needed.pop("medseg", None)
     packages = " ".join(f"{name}=={number}" for name, number in needed.items())
+    source = [f"pip install .  # in the source folder of medseg {ours}"] if ours else []
     pair = "\"['configs/train.json','configs/multi_gpu_train.json']\""
     return "\n".join([
         "Images go to `data/images`, labels of the same names to `data/labels`.", "",
         "```bash",
-        f"pip install monai=={metadata['monai_version']} {packages}",
+        f"pip install torch=={metadata['pytorch_version']}  # first, the build for the machine",
+        f"pip install monai=={metadata['monai_version']} {packages} fire",
+        *source,
         f"{RUN} configs/inference.json",
         f"{RUN} \"['configs/inference.json','configs/evaluate.json']\"",
         f"{RUN} configs/train.json",

@@ -122,6 +122,16 @@ def test_fields_of_people_come_from_yaml_as_from_json(tmp_path):
         read_about(tmp_path / "about.yml")
 
 
+def test_the_card_asks_for_medseg_only_where_it_is_needed(tmp_path, model):
+    other = read_model(write(tmp_path, "TransUNet"))
+    for name, one in (("plain", model), ("ours", other)):
+        write_bundle(one, tmp_path / name, {})
+    plain, ours = ((tmp_path / n / "docs" / "README.md").read_text() for n in ("plain", "ours"))
+    assert "source folder of medseg" in ours
+    assert "source folder of medseg" not in plain
+    assert "medseg==" not in ours  # it comes from its source, not from an index
+
+
 @pytest.mark.slow
 def test_a_run_folder_and_an_image_of_ones_own_give_a_card_with_pictures(tmp_path, results, capsys):
     pytest.importorskip("fire")
@@ -132,7 +142,7 @@ def test_a_run_folder_and_an_image_of_ones_own_give_a_card_with_pictures(tmp_pat
     image = made_up_cases(SPECS["U-Net"], tmp_path / "images")[7]
     command = ["export", str(tmp_path / "run"), "-i", str(image), "--results", str(results)]
     assert run([*command, "-o", str(tmp_path / "out"), "--picture"]) == 0
-    assert "organ voxels, lowest DSC of an organ" in capsys.readouterr().out
+    assert "organ voxels, lowest DSC of an organ" in capsys.readouterr().err
     docs = tmp_path / "out" / "docs"
     card = (docs / "README.md").read_text()
     assert "| spleen | 0.6000 |" in card
@@ -141,14 +151,6 @@ def test_a_run_folder_and_an_image_of_ones_own_give_a_card_with_pictures(tmp_pat
     assert (docs / "preview.png").read_bytes().startswith(b"\x89PNG")
     assert (docs / "loss_train_val.png").read_bytes() == b"a curve"
     assert "/secret" not in (tmp_path / "out" / "configs" / "metadata.json").read_text()
-
-
-@pytest.mark.slow
-def test_images_given_are_not_shown_unless_asked_for(tmp_path):
-    pytest.importorskip("fire")
-    image = made_up_cases(SPECS["U-Net"], tmp_path / "images")[7]
-    export(write(tmp_path, "U-Net"), tmp_path / "out", images=[image])
-    assert not list((tmp_path / "out").rglob("*.png"))
 
 
 @pytest.mark.slow

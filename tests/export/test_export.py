@@ -142,12 +142,13 @@ def test_an_export_that_differs_from_its_model_does_not_stand(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_an_export_is_proved_on_given_images_without_keeping_them(tmp_path):
-    pytest.importorskip("onnxruntime")
+def test_an_export_is_proved_on_given_images_without_keeping_or_showing_them(tmp_path):
+    pytest.importorskip("fire")
     images = made_up_cases(SPECS["U-Net"], tmp_path / "images")[:2]
-    certificate = export(write(tmp_path, "U-Net"), tmp_path / "out", format="onnx", images=images)
+    certificate = export(write(tmp_path, "U-Net"), tmp_path / "out", images=images)
     assert len(certificate["cases"]) == 2
     assert not (tmp_path / "out" / "proof" / "images").exists()
+    assert not list((tmp_path / "out").rglob("*.png"))
 
 
 @pytest.mark.slow
