@@ -117,7 +117,7 @@ def environments(folder: Path) -> dict[str, Path]:
     absent = {"runner": ("torch", "monai", "medseg"), "monai": ("medseg",)}
     for name, modules in absent.items():
         there = f"import importlib.util as u; print([m for m in {modules} if u.find_spec(m)])"
-        if (found := run([str(bins[name] / "python"), "-c", there], folder).strip()) != "[]":
+        if (found := run([str(bins[name] / "python"), "-c", there], bins[name]).strip()) != "[]":
             raise RuntimeError(f"{name}: expected none of {modules}, got {found}")
     return bins
 
