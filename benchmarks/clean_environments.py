@@ -73,7 +73,7 @@ class Trial:
         start = time.perf_counter()
         try:
             said = do()
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
+        except (RuntimeError, OSError, ValueError, LookupError) as error:
             said = f"FAILED: {error}"
         self.rows[check] = f"{said} ({time.perf_counter() - start:.0f} s)".strip()
         print(f"{self.name}: {check}: {self.rows[check]}", flush=True)
@@ -178,8 +178,7 @@ def inference(python: str, bundle: Path, data: Path) -> str:
 def evaluate(python: str, bundle: Path, data: Path) -> str:
     """``evaluate.json`` on the model's own label maps as truth, which must score 1 nearly."""
     bundle_run([python], bundle, data, EVALUATE)
-    line = (bundle / "eval" / "metrics.csv").read_text(encoding="utf-8").split()
-    score = float(line[1])
+    score = float((bundle / "eval" / "metrics.csv").read_text(encoding="utf-8").split(",")[1])
     if not score > 0.99:
         raise ValueError(f"expected a mean DSC near 1, got {score}")
     return f"mean DSC {score:.4f}"
