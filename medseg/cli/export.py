@@ -15,29 +15,37 @@ Format = Annotated[
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    model: Annotated[Path, typer.Argument(help="Model folder or run folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     format: Format = "bundle",
     images: Annotated[
         list[Path] | None, typer.Option("-i", "--input", help="NIfTI image to prove it on.")
     ] = None,
     about: Annotated[
-        Path | None, typer.Option(help="JSON with a bundle's authors, copyright, description, …")
+        Path | None,
+        typer.Option(help="JSON or YAML: a bundle's authors, copyright, description, …"),
     ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="results.json of evaluate (or its folder) for the card.")
+    ] = None,
+    picture: Annotated[
+        bool, typer.Option("--picture", help="Show one of the images of -i on a bundle's card.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     no_progress: Quiet = False,
 ) -> None:
     """Write a model as a MONAI bundle, ONNX or torch.export, and prove that it gives the same.
 
-    Examples: `medseg export run/model -o bundle`, `medseg export run/model -o onnx --format onnx`
+    Examples: `medseg export run -o bundle --results results/`,
+    `medseg export run -o onnx --format onnx`
     """
     from medseg.export.export import export as run_export
 
     with Bars(not no_progress) as bars:
         done = run_export(
-            model, output, format=format, images=images or (), about=about, overwrite=overwrite,
-            progress=bars,
+            model, output, format=format, images=images or (), about=about, results=results,
+            picture=picture, overwrite=overwrite, progress=bars,
         )  # fmt: skip
     answer(done, as_json, _say_proof)
     say(f"Export: {output}")
@@ -63,9 +71,10 @@ def verify(
 
 
 def _say_proof(done: dict[str, Any]) -> None:
-    rows = done["cases"]
-    seen = sum(row["organ_voxels"] for row in rows)
+    lowest = done["lowest_organ_dsc"]
+    organs = "no organ found" if lowest is None else f"lowest DSC of an organ {lowest:.4f}"
     say(
-        f"{done['equal_voxels']:.4%} of voxels equal in {len(rows)} volumes ({seen:,} of organs); "
+        f"{done['equal_voxels']:.4%} of voxels equal in {len(done['cases'])} volumes; "
+        f"{done['organ_voxels']:,} organ voxels, {organs}; "
         f"logits differ by {done['largest_logit_difference']:.1e} at most"
     )

@@ -16,13 +16,13 @@ from typing import Any
 
 from medseg.case import Case
 from medseg.datasets._phantom.body import LABELS
-from medseg.datasets._phantom.scan import scan_case
+from medseg.datasets._phantom.scan import scan_case, scan_excerpt
 from medseg.errors import InputError, UsageError
 from medseg.files import read_json, sha256, write_json
 from medseg.jobs import Progress, run_each, silent
 from medseg.volumes import Volume, write_label_map, write_volume
 
-__all__ = ["COUNTS", "LABELS", "SIZE", "cases", "make_case", "write"]
+__all__ = ["COUNTS", "LABELS", "SIZE", "cases", "make_case", "make_excerpt", "write"]
 
 GENERATOR_VERSION = 1
 SIZE = (128, 128, 44)
@@ -72,6 +72,29 @@ def make_case(seed: int, index: int, size: tuple[int, int, int] = SIZE) -> tuple
         raise UsageError(f"index must be 0 or more, got {index}")
     image, label, _, _ = scan_case(seed, index, size)
     return image, label
+
+
+def make_excerpt(
+    seed: int, index: int, *, shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> tuple[Volume, Volume]:
+    """Make a case on a grid of one's own, in the middle of the organs, at any spacing.
+
+    Args:
+        seed: Of the data set.
+        index: Which case of it, 0 or more.
+        shape: Voxels from left to right, back to front and foot to head, 8 or more each.
+        spacing: Along the same axes, in mm.
+
+    Returns:
+        As :func:`make_case`, stored as RAS.
+
+    Raises:
+        UsageError: If an argument is negative or a size below 8 voxels.
+    """
+    _check(seed, shape)
+    if index < 0 or min(spacing) <= 0:
+        raise UsageError(f"index must be 0 or more, spacing above 0, got {index} and {spacing}")
+    return scan_excerpt(seed, index, shape, spacing)
 
 
 def write(

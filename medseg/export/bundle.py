@@ -11,6 +11,7 @@ from medseg.export.chain import Config, check_exportable
 from medseg.export.inference_config import evaluate_config, inference_config
 from medseg.export.metadata import metadata_of
 from medseg.export.model_card import model_card
+from medseg.export.results import Results, eval_metrics, said_of
 from medseg.export.train_config import multi_gpu_config, train_config
 from medseg.files import atomic_path, write_text
 from medseg.model import LoadedModel
@@ -44,7 +45,14 @@ DATA_LICENSE = """The data this model was trained on are not part of this bundle
 """
 
 
-def write_bundle(model: LoadedModel, folder: Path, about: Mapping[str, Any]) -> None:
+def write_bundle(
+    model: LoadedModel,
+    folder: Path,
+    about: Mapping[str, Any],
+    *,
+    results: Results | None = None,
+    pictures: Mapping[str, str] | None = None,
+) -> None:
     """Write the files of a bundle into an empty folder.
 
     Args:
@@ -52,6 +60,8 @@ def write_bundle(model: LoadedModel, folder: Path, about: Mapping[str, Any]) -> 
         folder: Where to.
         about: As :func:`medseg.export.metadata.metadata_of` has it, and the texts
             ``license`` and ``data_license``.
+        results: How well the model did, from :func:`medseg.export.results.results_of`.
+        pictures: Of the card: file name in ``docs/`` → caption.
 
     Raises:
         UsageError: If no chain of transforms can say what the model does.
@@ -68,12 +78,14 @@ def write_bundle(model: LoadedModel, folder: Path, about: Mapping[str, Any]) -> 
         "train": train,
         "multi_gpu_train": multi_gpu_config(),
     }
+    said = {"eval_metrics": eval_metrics(model, results), **said}
     metadata = metadata_of(model, list(configs.values()), channels=channels, about=said)
+    card = model_card(model, metadata, said_of(model, results), pictures or {})
     for name, config in {"metadata": metadata, **configs}.items():
         write_text(folder / "configs" / f"{name}.json", as_bundle_json(config))
     write_text(folder / "configs" / "medseg.json", as_bundle_json(model.spec.to_plain()))
     write_text(folder / "configs" / "logging.conf", LOGGING)
-    write_text(folder / "docs" / "README.md", model_card(model, metadata))
+    write_text(folder / "docs" / "README.md", card)
     write_text(folder / "docs" / "data_license.txt", DATA_LICENSE.format(said=license_of_data))
     write_text(folder / "LICENSE", license_of_bundle)
     with atomic_path(folder / "models" / "model.pt") as temporary:

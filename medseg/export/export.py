@@ -12,22 +12,26 @@ import numpy as np
 import torch
 
 from medseg.errors import InputError, UsageError
+from medseg.export.about import read_about
 from medseg.export.bundle import write_bundle
 from medseg.export.cases import made_up_cases
 from medseg.export.networks import ENGINES, write_network
+from medseg.export.pictures import PREVIEW, put_curves, put_preview
 from medseg.export.proof import (
     CERTIFICATE,
+    agreement,
     certify,
     check,
     check_files,
     compare_cases,
-    equal_share,
     logits_of_export,
     read_logits,
     run_export,
 )
+from medseg.export.results import results_of
 from medseg.export.trust import check_trusted
-from medseg.files import atomic_path, read_json, sha256
+from medseg.files import atomic_path, sha256
+from medseg.inference.predict import model_folder_of
 from medseg.inference.predictor import Predictor, PredictSettings
 from medseg.jobs import Progress, silent
 from medseg.model import WEIGHTS, LoadedModel, read_model
@@ -35,6 +39,8 @@ from medseg.volumes import read_volume, write_volume
 
 FORMATS = ("bundle", *ENGINES)
 PROOF = "proof"  # folder of an export: images, the model's label maps, and its logits
+IMAGE_SHOWN = "An image, with what the model finds in it"
+MADE_UP_SHOWN = "A volume made up for the proof of this export, with what the model finds in it"
 
 
 def export(
@@ -44,6 +50,8 @@ def export(
     format: str = "bundle",
     images: Sequence[str | Path] = (),
     about: Mapping[str, Any] | str | Path | None = None,
+    results: str | Path | None = None,
+    picture: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -53,13 +61,16 @@ def export(
     different grids, and compared with the model. It stands under its name only if it agrees.
 
     Args:
-        model: Model folder.
+        model: Model folder or run folder; the card of a bundle shows the curves of a run.
         output: Folder to write.
         format: ``"bundle"`` (MONAI), ``"onnx"``, ``"torch-export"`` or ``"torchscript"``.
         images: NIfTI images to prove it on; they are not put into the export. None makes some up,
             which are.
-        about: What a bundle's metadata say of the model, or a JSON file of it; see
+        about: What a bundle's metadata say of the model, or a JSON or YAML file of it; see
             :func:`medseg.export.bundle.write_bundle`.
+        results: ``results.json`` of ``evaluate`` for the card, or its folder. Without it the card
+            has the figures of the model's own validation.
+        picture: Show one of ``images`` on a bundle's card; made-up volumes are always shown.
         overwrite: Replace an export that is there.
         progress: Hears of every case.
 
@@ -67,28 +78,32 @@ def export(
         The certificate, which is written into the export as well.
 
     Raises:
+        InputError: If ``about``, ``results`` or an image cannot be used.
         ModelError: If the model cannot be read, or the export gives something else.
         UsageError: If the format is unknown or the model cannot be said in it.
     """
     if format not in FORMATS:
         raise UsageError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
-    folder = Path(output)
-    loaded = read_model(model)
-    said = read_about(about)
-    with _whole(folder, overwrite=overwrite) as new:
+    source = model_folder_of(model)
+    loaded, said = read_model(source), read_about(about)
+    measured = None if results is None else results_of(results, loaded.spec.labels)
+    caption = (IMAGE_SHOWN if picture else None) if images else MADE_UP_SHOWN
+    with _whole(Path(output), overwrite=overwrite) as new:
         if format == "bundle":
-            write_bundle(loaded, new, said)
+            pictures = {PREVIEW: caption} if caption else {}
+            pictures |= put_curves(source.absolute().parent, new / "docs")
+            write_bundle(loaded, new, said, results=measured, pictures=pictures)
         else:
-            write_network(loaded, new, format)
-        files = [Path(image) for image in images] or made_up_cases(
-            loaded.spec, new / PROOF / "images"
-        )
-        kept = new / PROOF if not images else None
+            caption = None
+            write_network(loaded, new, format, measured)
+        made_up = [] if images else made_up_cases(loaded.spec, new / PROOF / "images")
+        files = made_up or [Path(image) for image in images]
         origin = {
             "network": loaded.spec.network["_target_"],
-            "weights_sha256": sha256(Path(model) / WEIGHTS),
+            "weights_sha256": sha256(source / WEIGHTS),
         }
-        return _prove(loaded, new, format, files, kept, origin, progress)
+        kept = new / PROOF if made_up else None
+        return _prove(loaded, new, format, files, kept, origin, progress, bool(caption))
 
 
 def verify(
@@ -126,25 +141,11 @@ def verify(
     check(folder, rows, logits)
     return {
         "format": certificate["format"],
-        "equal_voxels": equal_share(rows),
+        **agreement(rows),
         "largest_logit_difference": logits[0],
         "cases": rows,
         "files": len(certificate["files"]),
     }
-
-
-def read_about(about: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
-    """Fields for people, given or from a JSON file.
-
-    Raises:
-        InputError: If the file is no mapping.
-    """
-    if isinstance(about, (str, Path)):
-        content = read_json(about)
-        if not isinstance(content, dict):
-            raise InputError(about, "a mapping of fields", type(content).__name__)
-        return content
-    return dict(about or {})
 
 
 @contextmanager
@@ -167,7 +168,7 @@ def _whole(folder: Path, *, overwrite: bool) -> Iterator[Path]:
 
 def _prove(
     loaded: LoadedModel, folder: Path, kind: str, images: Sequence[Path], kept: Path | None,
-    origin: Mapping[str, Any], progress: Progress,
+    origin: Mapping[str, Any], progress: Progress, drawn: bool,
 ) -> dict[str, Any]:  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         aside = Path(scratch)
@@ -179,6 +180,10 @@ def _prove(
         found = run_export(folder, aside / "images", aside / "found")
         rows = compare_cases(wanted, found, loaded.spec.labels)
         logits = _difference(folder, inputs, aside)
+        if drawn:
+            seen = [row["organ_voxels"] for row in rows]
+            pairs = list(zip(linked, wanted, strict=True))
+            put_preview(pairs, seen, loaded.spec.labels, folder / "docs")
         progress("Running the export", 1, 1)
     return certify(folder, kind, rows, logits, {**origin, "labels": dict(loaded.spec.labels)})
 

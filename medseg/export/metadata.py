@@ -29,9 +29,7 @@ def metadata_of(
             ``authors``, ``copyright``, ``data_source``, ``data_type``, ``version``,
             ``changelog``, ``eval_metrics``, ``intended_use``, ``references``.
     """
-    spec, trained = model.spec, model.provenance
-    organs = list(spec.labels)
-    dsc = trained.get("val_dsc_per_organ") or {}
+    spec, organs = model.spec, list(model.spec.labels)
     needed = {"nibabel": version("nibabel"), "pytorch-ignite": version("pytorch-ignite")}
     if needs_medseg(list(configs)):
         needed["medseg"] = medseg.__version__
@@ -54,10 +52,6 @@ def metadata_of(
         "image_classes": _channels_said(spec.geometry),
         "label_classes": "single channel, " + _values(spec.labels),
         "pred_classes": f"{channels} channels of logits, " + ", ".join(["background", *organs]),
-        "eval_metrics": {
-            "convention": "mean DSC of each organ over the validation cases of its training",
-            **{organ: value for organ, value in dsc.items() if value is not None},
-        },
         "intended_use": INTENDED_USE,
         "references": [],
         "network_data_format": _data_format(model, channels),

@@ -1,13 +1,24 @@
 """``docs/README.md`` of a bundle: what the model does, how well, and how it is run."""
 
+from collections.abc import Mapping
+
 from medseg.export.chain import Config
 from medseg.model import LoadedModel
 
 RUN = "python -m monai.bundle run --config_file"
 
 
-def model_card(model: LoadedModel, metadata: Config) -> str:
-    """The card as Markdown."""
+def model_card(
+    model: LoadedModel, metadata: Config, figures: str, pictures: Mapping[str, str]
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        model: What is exported.
+        metadata: Of the bundle.
+        figures: How well it does, from :func:`medseg.export.results.said_of`.
+        pictures: File name beside the card → caption.
+    """
     return "\n".join([
         f"# {metadata['name']}", "",
         f"{metadata['description']}.", "",
@@ -15,7 +26,8 @@ def model_card(model: LoadedModel, metadata: Config) -> str:
         "## Input and output", "",
         _formats(model), "",
         "## How well", "",
-        _figures(model), "",
+        figures, "",
+        *_shown(pictures),
         "## Running it", "",
         _commands(metadata), "",
         "## Licence", "",
@@ -40,27 +52,28 @@ def _formats(model: LoadedModel) -> str:
     ])  # fmt: skip
 
 
-def _figures(model: LoadedModel) -> str:
-    scores = model.provenance.get("val_dsc_per_organ") or {}
-    if not scores:
-        return "No figures came with the model."
-    cases = len(model.provenance.get("val_cases", []))
-    rows = [
-        f"| {organ} | {'–' if value is None else f'{value:.4f}'} |"
-        for organ, value in scores.items()
+def _shown(pictures: Mapping[str, str]) -> list[str]:
+    if not pictures:
+        return []
+    return [
+        "## Pictures",
+        "",
+        *(f"![{said}]({name})\n\n*{said}.*\n" for name, said in pictures.items()),
     ]
-    said = f"Mean DSC over the {cases} validation cases, by which the weights were chosen:"
-    return "\n".join([said, "", "| organ | DSC |", "|---|---:|", *rows])
 
 
 def _commands(metadata: Config) -> str:
-    needed = metadata["required_packages_version"]
+    needed = dict(metadata["required_packages_version"])
+    ours = needed.pop("medseg", None)
     packages = " ".join(f"{name}=={number}" for name, number in needed.items())
+    source = [f"pip install .  # in the source folder of medseg {ours}"] if ours else []
     pair = "\"['configs/train.json','configs/multi_gpu_train.json']\""
     return "\n".join([
         "Images go to `data/images`, labels of the same names to `data/labels`.", "",
         "```bash",
-        f"pip install monai=={metadata['monai_version']} {packages}",
+        f"pip install torch=={metadata['pytorch_version']}  # first, the build for the machine",
+        f"pip install monai=={metadata['monai_version']} {packages} fire",
+        *source,
         f"{RUN} configs/inference.json",
         f"{RUN} \"['configs/inference.json','configs/evaluate.json']\"",
         f"{RUN} configs/train.json",

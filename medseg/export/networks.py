@@ -13,6 +13,7 @@ from torch import nn
 from medseg.errors import UsageError
 from medseg.export import run_exported
 from medseg.export.chain import check_exportable
+from medseg.export.results import Results, said_of
 from medseg.files import atomic_path, write_json, write_text
 from medseg.model import LoadedModel
 
@@ -23,16 +24,23 @@ README = """# {name}
 It needs numpy, scipy, nibabel and {engine}, and neither medseg nor MONAI; `requirements.txt` names
 the versions it was proved with, `certificate.json` says how. The network takes (B, {shape}) in
 [0, 1], any B, and gives logits. Label values: {labels}.
+
+## How well
+
+{figures}
 """
 
 
-def write_network(model: LoadedModel, folder: Path, kind: str) -> None:
+def write_network(
+    model: LoadedModel, folder: Path, kind: str, results: Results | None = None
+) -> None:
     """Write the network, the pipeline around it and a script that runs both.
 
     Args:
         model: What is exported.
         folder: Where to.
         kind: ``"onnx"``, ``"torch-export"`` or ``"torchscript"``.
+        results: How well the model did, from :func:`medseg.export.results.results_of`.
 
     Raises:
         UsageError: If the network cannot be written so, or no script can say what the model does.
@@ -41,13 +49,16 @@ def write_network(model: LoadedModel, folder: Path, kind: str) -> None:
     sample = torch.randn(2, *model.spec.geometry.input_shape, generator=_fixed())
     try:
         with _quietly():
-            _WRITERS[kind](model.network.eval(), sample, folder)
+            with torch.inference_mode():
+                model.network.eval()(sample)  # masks of windows are made once, with NumPy, and kept
+            _WRITERS[kind](model.network, sample, folder)
     except Exception as error:  # exporters raise what they like
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise UsageError(f"export: this network cannot be written as {kind}: {said}") from error
     write_json(folder / "pipeline.json", model.spec.to_plain())
     shutil.copyfile(run_exported.__file__, folder / "run.py")
-    write_text(folder / "README.md", _readme(model, ENGINES[kind]))
+    figures = said_of(model, results)
+    write_text(folder / "README.md", _readme(model, ENGINES[kind], figures))
     write_text(folder / "requirements.txt", _requirements(ENGINES[kind]))
 
 
@@ -96,12 +107,12 @@ def _fixed() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _readme(model: LoadedModel, engine: str) -> str:
+def _readme(model: LoadedModel, engine: str, figures: str) -> str:
     spec = model.spec
     values = ", ".join(f"{value} {organ}" for organ, value in spec.labels.items())
     shape = ", ".join(map(str, spec.geometry.input_shape))
     name = str(spec.network["_target_"]).rpartition(".")[2]
-    return README.format(name=name, engine=engine, shape=shape, labels=values)
+    return README.format(name=name, engine=engine, shape=shape, labels=values, figures=figures)
 
 
 def _requirements(engine: str) -> str:

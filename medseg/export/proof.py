@@ -127,8 +127,7 @@ def certify(
         "format": kind,
         "model": dict(model),
         "versions": _versions(),
-        "equal_voxels": equal_share(rows),
-        "organ_voxels": sum(row["organ_voxels"] for row in rows),
+        **agreement(rows),
         "largest_logit_difference": logits[0],
         "largest_logit": logits[1],
         "cases": list(rows),
@@ -190,6 +189,20 @@ def equal_share(rows: Sequence[Mapping[str, Any]]) -> float:
     """Share of equal voxels over all cases."""
     voxels = sum(int(row["voxels"]) for row in rows)
     return 1 - sum(int(row["different_voxels"]) for row in rows) / voxels
+
+
+def agreement(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How far an export agrees over all cases: voxels, organ voxels and the worst organ's DSC.
+
+    The DSC is that of one organ in one case between the model's label map and the export's,
+    ``None`` where no case shows an organ.
+    """
+    scores = [score for row in rows for score in row.get("dsc", {}).values() if score is not None]
+    return {
+        "equal_voxels": equal_share(rows),
+        "organ_voxels": sum(int(row["organ_voxels"]) for row in rows),
+        "lowest_organ_dsc": min(scores, default=None),
+    }
 
 
 def _run(folder: Path, arguments: list[str]) -> None:

@@ -79,12 +79,16 @@ def multi_gpu_config() -> Config:
 
 
 def _loss(spec: ModelSpec, channels: int) -> Config:
-    channels_of_their_own = InferenceCard.read(spec).activation == "sigmoid"
-    if channels_of_their_own and str(spec.network["_target_"]).startswith("medseg."):
-        return {"_target_": "medseg.inference.bundle_transforms.BCEDice"}
-    if channels == 1:
-        return {"_target_": "DiceCELoss", "sigmoid": True, "batch": True}
-    return {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True, "batch": True}
+    ours = str(spec.network["_target_"]).startswith("medseg.")
+    if InferenceCard.read(spec).activation == "sigmoid" and ours:
+        loss: Config = {"_target_": "medseg.inference.bundle_transforms.BCEDice"}
+    elif channels == 1:
+        loss = {"_target_": "DiceCELoss", "sigmoid": True, "batch": True}
+    else:
+        loss = {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True, "batch": True}
+    if ours and spec.network.get("deep_supervision"):  # then train() gives logits of every size
+        return {"_target_": "DeepSupervisionLoss", "loss": loss}
+    return loss
 
 
 def _train(spec: ModelSpec) -> Config:

@@ -209,3 +209,17 @@ def test_an_unfinished_data_set_is_not_handed_out(tmp_path):
     (tmp_path / "splits.json").write_text('{"train": ["phantom_train_0000", "phantom_train_0001"]}')
     with pytest.raises(InputError, match="no case phantom_train_0001; write it again"):
         phantom.cases(tmp_path)
+
+
+def test_an_excerpt_lies_on_the_grid_that_was_asked_for_and_shows_organs():
+    shape, spacing = (40, 32, 12), (6.0, 7.0, 9.0)
+    image, label = phantom.make_excerpt(0, 3, shape=shape, spacing=spacing)
+    assert image.array.shape == label.array.shape == shape
+    np.testing.assert_allclose(image.spacing, spacing)
+    assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+    assert len(np.unique(label.array)) > 5
+    left, right = (np.argwhere(label.array == phantom.LABELS[f"{side} kidney"])[:, 0].mean()
+                   for side in ("left", "right"))  # fmt: skip
+    assert left < right  # the first axis runs to the right
+    with pytest.raises(UsageError, match="spacing above 0"):
+        phantom.make_excerpt(0, 3, shape=shape, spacing=(1.0, 0.0, 1.0))

@@ -57,6 +57,22 @@ SPECS = {
         Preprocessing(window=(-125, 275), spacing=(2.0, 2.0, 2.0)),
         PatchGeometry((24, 16, 16), overlap=0.5),
     ),
+    "TransUNet3D": ModelSpec(
+        {
+            "_target_": "medseg.networks.transunet_3d.TransUNet3D",
+            "image_size": [16, 24, 16],
+            "num_classes": 4,
+            "widths": [4, 8, 8],
+            "hidden_size": 16,
+            "mlp_dim": 16,
+            "num_heads": 2,
+            "num_layers": 1,
+            "deep_supervision": True,
+        },
+        LABELS,
+        Preprocessing(percentiles=(0.5, 99.5)),
+        PatchGeometry((16, 24, 16), overlap=0.25),
+    ),
 }
 
 
@@ -66,8 +82,10 @@ def write(folder: Path, name: str) -> Path:
     torch.manual_seed(4)
     network = build_network(spec.network)
     with torch.no_grad():
-        for parameter in network.parameters():
+        for path, parameter in network.named_parameters():
             if parameter.ndim > 1:
                 parameter.mul_(1.5)
+            elif path.startswith("head.heads."):  # which start by expecting background
+                parameter.zero_()
     write_model(folder / "model", spec, network, {"val_dsc_per_organ": {"liver": 0.5}})
     return folder / "model"

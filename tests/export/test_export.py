@@ -13,10 +13,10 @@ import torch
 from medseg.cli import run
 from medseg.errors import ModelError, UsageError
 from medseg.export.bundle import write_bundle
-from medseg.export.cases import GRIDS, made_up_cases
+from medseg.export.cases import grids_of, made_up_cases
 from medseg.export.chain import needs_medseg
 from medseg.export.export import export, verify
-from medseg.export.proof import certify, check_files, files_of_export
+from medseg.export.proof import agreement, certify, check_files, files_of_export
 from medseg.export.trust import check_trusted
 from medseg.files import sha256
 from medseg.inference.bundle_transforms import StackSlicesd
@@ -30,8 +30,8 @@ from tests.export.models import LABELS, SPECS, UNET, write
 # the script around the network is the same for every format
 NETWORK_FILES = [
     *(("onnx", name) for name in SPECS),
-    *(("torch-export", name) for name in ("TransUNet", "3D U-Net")),
-    ("torchscript", "TransUNet"),
+    *(("torch-export", name) for name in ("TransUNet", "TransUNet3D")),
+    *(("torchscript", name) for name in ("TransUNet", "TransUNet3D")),
 ]
 
 
@@ -46,15 +46,37 @@ def bundle(tmp_path_factory):
     return folder / "unet"
 
 
-def test_made_up_volumes_lie_on_the_grids_they_name(tmp_path):
+@pytest.mark.parametrize("name", ["U-Net", "U-Net, zoomed, percentiles", "3D U-Net"])
+def test_made_up_volumes_lie_on_the_grids_they_name(tmp_path, name):
+    spec = SPECS[name]
     for path, (code, shape, spacing) in zip(
-        made_up_cases(SPECS["U-Net"], tmp_path), GRIDS, strict=True
+        made_up_cases(spec, tmp_path), grids_of(spec), strict=True
     ):
         image = nib.load(path)
         assert "".join(nib.aff2axcodes(image.affine)) == code
         assert image.shape == shape
         np.testing.assert_allclose(image.header.get_zooms(), spacing, rtol=1e-5)
         assert np.ptp(np.asarray(image.dataobj)) > 200
+
+
+def test_made_up_ct_shows_the_body_upright_on_every_grid(tmp_path):
+    for path in made_up_cases(SPECS["U-Net"], tmp_path):
+        image = nib.as_closest_canonical(nib.load(path))
+        body = np.asarray(image.dataobj) > -300
+        spine = np.asarray(image.dataobj) > 300
+        assert 0.2 < body.mean() < 0.9
+        # the spine lies behind the middle of the body, and neither left nor right of it
+        found, middle = np.argwhere(spine).mean(axis=0), np.argwhere(body).mean(axis=0)
+        assert found[1] < middle[1]
+        assert abs(found[0] - middle[0]) < 0.1 * image.shape[0]
+
+
+def test_the_certificate_tells_the_lowest_dsc_of_an_organ_and_how_much_was_seen():
+    row = {"case": "a", "voxels": 10, "different_voxels": 1, "organ_voxels": 4}
+    other = {**row, "dsc": {"liver": 1.0, "spleen": None}, "different_voxels": 0}
+    found = agreement([{**row, "dsc": {"liver": 0.5}}, other])
+    assert found == {"equal_voxels": 0.95, "organ_voxels": 8, "lowest_organ_dsc": 0.5}
+    assert agreement([{**other, "dsc": {"liver": None}}])["lowest_organ_dsc"] is None
 
 
 @pytest.mark.slow
@@ -120,12 +142,13 @@ def test_an_export_that_differs_from_its_model_does_not_stand(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_an_export_is_proved_on_given_images_without_keeping_them(tmp_path):
-    pytest.importorskip("onnxruntime")
+def test_an_export_is_proved_on_given_images_without_keeping_or_showing_them(tmp_path):
+    pytest.importorskip("fire")
     images = made_up_cases(SPECS["U-Net"], tmp_path / "images")[:2]
-    certificate = export(write(tmp_path, "U-Net"), tmp_path / "out", format="onnx", images=images)
+    certificate = export(write(tmp_path, "U-Net"), tmp_path / "out", images=images)
     assert len(certificate["cases"]) == 2
     assert not (tmp_path / "out" / "proof" / "images").exists()
+    assert not list((tmp_path / "out").rglob("*.png"))
 
 
 @pytest.mark.slow

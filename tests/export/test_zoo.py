@@ -117,7 +117,7 @@ def test_monai_misses_no_property(bundle, config, kind, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bundle", ["U-Net", "TransUNet", "3D U-Net"], indirect=True)
+@pytest.mark.parametrize("bundle", ["U-Net", "TransUNet", "TransUNet3D"], indirect=True)
 def test_it_evaluates_trains_and_trains_on_two_processes(bundle):
     with_data(bundle, 10)
     both = "['configs/inference.json','configs/evaluate.json']"

@@ -1,6 +1,6 @@
 """A scanner: where it looks, how finely, in which orientation it stores, and its noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nibabel as nib
 import numpy as np
@@ -22,6 +22,7 @@ AIR_HU, MAX_HU = -1024, 3071
 AXIAL_CODES = ("RAS", "LPS", "LAS", "RPS", "LPI", "RAI", "LAI", "RPI")
 SWAPPED_CODES = ("ARS", "PLI", "SRA", "ILP", "ASL", "RSP")
 SLAB_VOXELS = 1_200_000
+AMID_ORGANS_MM = (0.0, 30.0, 0.0)  # in the body's frame: in front of the spine, above the kidneys
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,19 @@ def scan_case(
     hu, label = _slabs(body, scan)
     image = _noisy(rngs[2], hu, scan)
     return _stored(image, scan), _stored(label, scan), body, scan
+
+
+def scan_excerpt(
+    seed: int, index: int, shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> tuple[Volume, Volume]:
+    """Make image and label of a case on this very grid amid its organs, RAS."""
+    rngs = [np.random.default_rng([seed, index, part]) for part in range(3)]
+    body, scan = draw_body(rngs[0]), draw_scan(rngs[1], shape)
+    half = (np.array(shape) - 1) / 2 * spacing
+    x, y, z = (float(place) for place in np.array(AMID_ORGANS_MM) - half)
+    scan = replace(scan, spacing=spacing, start=(x, y, z), orientation="RAS")
+    hu, label = _slabs(body, scan)
+    return _stored(_noisy(rngs[2], hu, scan), scan), _stored(label, scan)
 
 
 def _slabs(body: Body, scan: Scan) -> tuple[Array, Array]:

@@ -38,11 +38,18 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise; shape (B, C, X, Y, Z) in and out."""
+        if _is_exported():  # for a batch of any size
+            return torch.group_norm(x, x.shape[1], self.weight, self.bias, EPS)
         each = [
             torch.batch_norm(one, self.weight, self.bias, None, None, True, 0.0, EPS, False)
             for one in (x[i : i + 1] for i in range(len(x)))
         ]
         return each[0] if len(each) == 1 else torch.cat(each)
+
+
+def _is_exported() -> bool:
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced or torch.compiler.is_compiling()
 
 
 class Pointwise(nn.Conv3d):

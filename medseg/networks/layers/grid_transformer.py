@@ -92,7 +92,7 @@ class GridTransformer(nn.Module):
         for block in self.blocks:
             tokens = run(block, tokens, grid, again=self.checkpointing)
         out: torch.Tensor = self.norm(tokens)
-        return out.transpose(1, 2).reshape(len(out), -1, *grid)
+        return out.transpose(1, 2).reshape(out.shape[0], -1, *grid)
 
 
 def _check_positions(positions: str, hidden_size: int, axes: int) -> None:

@@ -65,3 +65,14 @@ def test_a_convolution_of_one_channel_gives_channels_last(dtype):
         features = conv(volume(2, 1, 8, 9, 10))
     assert is_channels_last(features)
     assert features.dtype == dtype
+
+
+def test_an_instance_norm_that_is_exported_takes_a_batch_of_any_size():
+    norm, two, five = InstanceNorm(4).eval(), volume(2, 4, 5, 6, 7), volume(5, 4, 5, 6, 7)
+    batch = torch.export.Dim("batch", min=1)
+    with torch.no_grad():
+        program = torch.export.export(norm, (two,), dynamic_shapes=({0: batch},)).module()
+        traced = torch.jit.trace(norm, two)
+        for exported in (program, traced):
+            torch.testing.assert_close(exported(five), norm(five), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(exported(five[:1]), norm(five[:1]), atol=1e-5, rtol=1e-5)

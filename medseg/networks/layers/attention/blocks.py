@@ -85,7 +85,7 @@ class BlockSparse(nn.Module):
         overall = torch.from_numpy(plan.overall).to(q.device)
         seen = torch.from_numpy(plan.seen).to(q.device)[:, None, None]
         keys, values = (self._gather(part, plan) for part in (k, v))
-        mixed = cut.merge(self.mixing(cut.split(q), keys, values, mask=seen), len(q))
+        mixed = cut.merge(self.mixing(cut.split(q), keys, values, mask=seen), q.shape[0])
         if not len(overall):
             return mixed
         of_all = [part.transpose(1, 2) for part in (q[:, overall], k, v)]
@@ -102,7 +102,7 @@ class BlockSparse(nn.Module):
         own = plan.cut.split(tokens)  # (windows, B·M, L, D)
         found = [own, *(own.roll(-length, 0) for length in plan.ahead)]
         special = tokens[:, overall].transpose(1, 2).flatten(0, 1)  # (B·M, g, D)
-        return torch.cat([*found, special.expand(len(own), -1, -1, -1)], dim=2)
+        return torch.cat([*found, special.expand(own.shape[0], -1, -1, -1)], dim=2)
 
 
 @lru_cache(maxsize=64)

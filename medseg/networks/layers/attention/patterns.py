@@ -65,7 +65,7 @@ class Grouped(nn.Module):
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid
     ) -> torch.Tensor:
         """Mix values; queries, keys, values and what comes of them have shape (B, N, M, D)."""
-        batch, cut = len(q), self.cutting(grid)
+        batch, cut = q.shape[0], self.cutting(grid)
         q, k, v = (cut.split(part) for part in (q, k, v))  # each (groups, B·M, L, D)
         bias = self._bias(cut.group)
         if bias is not None:
