@@ -176,12 +176,12 @@ def test_a_bundle_trains_on_two_processes(place):
 
 @pytest.mark.slow
 def test_a_dask_cluster_is_started_and_works(place):
-    model = scans(place, 5)
-    job = ["predict", "-i", "scans", "-o", "out", "-m", model, "--no-progress"]
+    scans(place, 5)
+    job = ["evaluate", "-i", "truth", "-l", "truth", "-o", "results", "--organs", "bone=7"]
     command = [sys.executable, FILES / "on_dask.py", "--local", "--workers", "2", "--", *job]
     done = subprocess.run(
         command, cwd=place, env=settings(place, {}), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    predicted = read_json(place / "out/predictions.json")
-    assert [case["status"] for case in predicted["cases"]] == ["done"] * 5
+    results = read_json(place / "results/results.json")
+    assert [case["organs"]["bone"]["dsc"] for case in results["cases"]] == [1.0] * 5
