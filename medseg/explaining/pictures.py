@@ -18,6 +18,7 @@ INCHES, DPI, TITLE = 3.2, 110, 0.35  # of one picture; height of the title in in
 COLOURS, OUTLINE = "inferno", "#4ade80"
 BRIGHTEST = 99.5  # percentile of a map that gets the last colour
 COLUMNS = 4
+TITLE_LETTER = 0.085  # inches, of the titles' 10 points
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def draw_tiles(
     """
     rows = -(-len(tiles) // columns)
     total = inches * rows + TITLE
-    figure = Figure((inches * columns, total), DPI, facecolor="white")
+    width = max(inches * columns, len(title) * TITLE_LETTER)
+    figure = Figure((width, total), DPI, facecolor="white")
     FigureCanvasAgg(figure)
     scale = Normalize(float(tiles.min()), float(tiles.max()))
     for axes, tile in zip(figure.subplots(rows, columns, squeeze=False).flat, tiles, strict=False):
@@ -136,7 +138,7 @@ def draw_distances(path: Path, distances: np.ndarray, names: Sequence[str]) -> N
     axes.plot(range(len(names)), np.nanmean(distances, axis=1), color="#e5484d", label="mean")
     axes.set_xlabel("layer")
     axes.set_ylabel("mean attention distance in pixels")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * np.nanmax(distances))
     axes.set_xticks(range(len(names)))
     axes.legend(frameon=False)
     figure.tight_layout()

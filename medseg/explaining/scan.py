@@ -118,6 +118,17 @@ class Scan:
         mask[0, h, w] = True
         return int(np.clip(round(float(z)), 0, len(self.images) - 1)), mask
 
+    @property
+    def ras_shape(self) -> tuple[int, int, int]:
+        """Voxels of the file along x, y and z of its RAS grid."""
+        return self._ras_shape
+
+    def ras_of(self, axis: int, pixel: float) -> float:
+        """Where a place of the network's input lies along x (axis 0) or y (1) of the RAS grid."""
+        matrix = self._geometry.matrix((self.images.shape[1], self.images.shape[2]))
+        prepared = pixel * matrix[axis, axis] + matrix[axis, 2]
+        return float((prepared - self._placing.shift[axis]) / self._placing.step[axis])
+
     def masks_of(self, region: np.ndarray) -> np.ndarray:
         """A mask of the file at each pixel of the network's input, (Z, H, W); nearest voxel."""
         ras = in_ras(region, self.native.affine)

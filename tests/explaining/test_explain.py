@@ -72,7 +72,7 @@ def test_a_map_lies_on_the_grid_of_the_image_in_the_slice_that_was_asked_for(
             assert arrays["maps"].shape == (1, 32, 48)
             assert arrays["prepared_slices"].tolist() == [4]  # counted from the feet
     assert (tmp_path / "ct_liver.png").stat().st_size > 1000
-    assert json.loads((tmp_path / "explanation.json").read_text()) == record
+    assert json.loads((tmp_path / "ct_liver.json").read_text()) == record
 
 
 def test_a_whole_volume_has_a_map_in_every_slice_of_the_organ(model, image, tmp_path):
