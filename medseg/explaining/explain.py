@@ -10,10 +10,12 @@ import torch
 import medseg
 from medseg.case import Case
 from medseg.explaining.maps import Question, maps_of, question_of
+from medseg.explaining.memory import check_memory
+from medseg.explaining.patches import scan_of, windows_of
 from medseg.explaining.pictures import axial, backdrop, draw_maps
+from medseg.explaining.placed import PlacedVolume
 from medseg.explaining.request import Request
-from medseg.explaining.scan import Scan
-from medseg.explaining.views import draw_heads, draw_network
+from medseg.explaining.views import draw_heads, draw_network, part_shown
 from medseg.files import atomic_path, write_json
 from medseg.inference.inputs import read_image
 from medseg.inference.predict import model_folder_of
@@ -46,7 +48,7 @@ def explain(
             ``explanation.json`` says what was asked and written.
         request: What is asked.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        batch_size: Slices at once.
+        batch_size: Slices or windows at once.
         progress: Hears of every batch.
 
     Returns:
@@ -56,14 +58,15 @@ def explain(
         UsageError: If the request does not fit the model or the image.
         InputError: If a file cannot be read.
         ModelError: If there is no model.
-        ResourceError: If attention would take more memory than the options allow.
+        ResourceError: If attention, or a volume, would take more memory than the options allow.
     """
     image, output = Path(image), Path(output)
     loaded, where = read_model(model_folder_of(Path(model))), pick_device(device)
     loaded.network.to(where)
     name = stem_of(image) or image.name
     volume = read_image(Case(case_id=name, image=image))
-    scan = Scan(loaded, volume, where)
+    scan = scan_of(loaded, volume, where)
+    check_memory(loaded, scan, request.methods, request.options.most_bytes)
     question = question_of(request, loaded, scan, batch_size=batch_size)
     name = f"{name}_{request.organ.replace(' ', '_')}"
     record, drawn = _record(request, image, scan, question), {}
@@ -84,13 +87,17 @@ def explain(
     if request.views:
         heads = f"{name}_heads.png"
         draw_heads(output / heads, behind, question, model=loaded, scan=scan, request=request)
-        image_shown = scan.inputs([question.largest])
-        record["views"] = [heads, *draw_network(output, name, loaded, image_shown)]
+        part = part_shown(question, scan)
+        height = (question.largest - part.corner[0] + 0.5) / max(part.region.shape[-1], 1)
+        drawn_too = draw_network(output, name, loaded, scan.fed([part]), height=height)
+        record["views"] = [heads, *drawn_too]
     write_json(output / RECORD, record)
     return record
 
 
-def _record(request: Request, image: Path, scan: Scan, question: Question) -> dict[str, Any]:
+def _record(
+    request: Request, image: Path, scan: PlacedVolume, question: Question
+) -> dict[str, Any]:
     options = request.options
     return {
         "medseg": medseg.__version__,
@@ -100,6 +107,7 @@ def _record(request: Request, image: Path, scan: Scan, question: Question) -> di
         "voxel": None if request.voxel is None else list(request.voxel),
         "region": None if request.region is None else request.region.name,
         "slices": sorted(scan.file_slice_of(index) for index in question.regions),
+        "windows": windows_of(question.parts, scan),
         "shown_slice": scan.file_slice_of(question.largest),
         "options": {name: getattr(options, name) for name in options.__dataclass_fields__},
         "methods": {},
@@ -116,11 +124,13 @@ def _write(
     files = {"map": f"{name}.nii.gz", "arrays": f"{name}.npz"}
     write_volume(output / files["map"], native)
     indices = sorted(maps)
+    nothing = torch.zeros_like(next(iter(question.regions.values())))
+    regions = [question.regions.get(index, nothing).numpy() for index in indices]
     with atomic_path(output / files["arrays"]) as temporary:
         np.savez_compressed(
             temporary,
             maps=np.stack([maps[index].numpy() for index in indices]),
-            regions=np.stack([question.regions[index].numpy() for index in indices]),
+            regions=np.stack(regions),
             prepared_slices=np.array(indices),
         )
     return files
