@@ -1,6 +1,7 @@
 """Raw attention of every layer and head for a target, small enough to stand in a page."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,33 +12,40 @@ from medseg.explain.flow import attend
 from medseg.explain.places import Places, places_of_tokens
 from medseg.explain.reading import at_rest, attention_layers
 from medseg.explaining.maps import Question
+from medseg.explaining.patches import PatchScan
+from medseg.explaining.placed import Part, PlacedVolume
 from medseg.explaining.request import Request
-from medseg.explaining.scan import Scan
+from medseg.explaining.views import part_shown
 from medseg.model import LoadedModel
 from medseg.report.overlays import Heads
 
 
 def heads_of(
-    question: Question, *, model: LoadedModel, scan: Scan, request: Request, batch_size: int
+    question: Question, *, model: LoadedModel, scan: PlacedVolume, request: Request, batch_size: int
 ) -> Heads:
     """Read where the target's tokens look, in every layer and head of every slice explained.
+
+    In a model of patches these are the slices of the one window that holds most of the target:
+    the tokens of two windows do not lie on one grid.
 
     Raises:
         UsageError: If the network has no attention.
         ResourceError: If attention would take more memory than the options allow.
     """
-    network, indices = model.network, sorted(question.regions)
-    weights: dict[int, list[np.ndarray]] = {}
-    for start in range(0, len(indices), batch_size):
-        part = indices[start : start + batch_size]
-        regions = torch.stack([question.regions[index] for index in part])
+    network = model.network
+    parts = [part_shown(question, scan)] if isinstance(scan, PatchScan) else question.parts
+    batch, weights = min(batch_size, scan.most_at_once), dict[int, list[np.ndarray]]()
+    places = places_of_tokens(network, scan.fed(parts[:1]))
+    for start in range(0, len(parts), batch):
+        some = parts[start : start + batch]
+        regions = torch.stack([part.region for part in some])
         target = replace(question.target, region=regions)
         with at_rest(network):
-            found = _rows(network, scan.inputs(part), target, request.options)
-        for place, index in enumerate(part):
-            weights[scan.ras_slice_of(index)] = [layer[place] for layer in found]
-    places = places_of_tokens(network, scan.inputs(indices[:1]))
-    step, first = _as_seen(places, scan)
+            found = _looks(network, scan.fed(some), target, request.options)
+        for place, part in enumerate(some):
+            for index, layers in _by_slice([one[place] for one in found], part, places, scan):
+                weights[scan.ras_slice_of(index)] = layers
+    step, first = _as_seen(places, parts[0], scan)
     return Heads(
         layers=[name.replace("blocks.", "") for name in attention_layers(network)],
         counts=[len(layer) for layer in next(iter(weights.values()))],
@@ -45,29 +53,49 @@ def heads_of(
     )  # fmt: skip
 
 
-def _rows(
+def _looks(
     network: torch.nn.Module, image: torch.Tensor, target: Target, options: Options
 ) -> list[np.ndarray]:
-    """One array per layer, (B, M, row, column) as a picture shows the grid before it is turned."""
+    """Where the target's tokens look, one array per layer, each (B, M, *grid)."""
     attended = attend(network, image, target, options)
-    count, grid, found = math.prod(attended.grid), attended.grid, []
+    count, found = math.prod(attended.grid), []
     for weights, start in zip(attended.weights, attended.starts, strict=True):
         rows = attended.rows[:, start : start + weights.shape[-1]]
         looks = torch.einsum("bn,bmnk->bmk", rows, weights)
         before = attended.before - start
-        on_grid = looks[..., before : before + count].reshape(*looks.shape[:2], *grid)  # x, y
-        found.append(on_grid.transpose(-1, -2).float().cpu().numpy())
+        on_grid = looks[..., before : before + count]
+        found.append(on_grid.reshape(*looks.shape[:2], *attended.grid).float().cpu().numpy())
     return found
 
 
-def _as_seen(places: Places, scan: Scan) -> tuple[tuple[float, float], tuple[float, float]]:
+def _by_slice(
+    layers: list[np.ndarray], part: Part, places: Places, scan: PlacedVolume
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Prepared slices of a part, each with its layers (M, y, x); between tokens linearly."""
+    first = part.corner[0]
+    if part.region.ndim == 2:
+        yield first, [layer.swapaxes(1, 2) for layer in layers]
+        return
+    last = layers[0].shape[3] - 1
+    for depth in range(min(part.region.shape[2], len(scan.images) - first)):
+        place = min(max((depth - places.shift[2]) / places.step[2], 0), last)
+        low = min(int(place), max(last - 1, 0))
+        high, share = min(low + 1, last), place - low
+        planes = [(1 - share) * one[..., low] + share * one[..., high] for one in layers]
+        yield first + depth, [plane.swapaxes(1, 2) for plane in planes]
+
+
+def _as_seen(
+    places: Places, part: Part, scan: PlacedVolume
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """Step and first token along the rows (from y) and columns (from x) of a picture.
 
     A picture is seen from the feet: both axes of a RAS slice run backwards in it.
     """
     step, first = [], []
-    for axis, last in ((1, scan.ras_shape[1] - 1), (0, scan.ras_shape[0] - 1)):
-        start = scan.ras_of(axis, places.shift[axis])
-        step.append(start - scan.ras_of(axis, places.shift[axis] + places.step[axis]))
-        first.append(last - start)
+    for axis in (1, 0):
+        pixel = part.corner[1 + axis] + places.shift[axis]
+        start = scan.ras_of(axis, pixel)
+        step.append(start - scan.ras_of(axis, pixel + places.step[axis]))
+        first.append(scan.ras_shape[axis] - 1 - start)
     return (step[0], step[1]), (first[0], first[1])

@@ -6,9 +6,10 @@ from typing import Any
 from medseg.case import Case
 from medseg.explaining.attention import heads_of
 from medseg.explaining.maps import maps_of, question_of
+from medseg.explaining.memory import check_memory
 from medseg.explaining.outputs import Explained, write_outputs
+from medseg.explaining.patches import scan_of
 from medseg.explaining.request import Request
-from medseg.explaining.scan import Scan
 from medseg.inference.inputs import read_image
 from medseg.inference.predict import model_folder_of
 from medseg.inference.predictor import pick_device
@@ -43,7 +44,7 @@ def explain(
         request: What is asked.
         page: Whether to write the page.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        batch_size: Slices at once.
+        batch_size: Slices or windows at once.
         progress: Hears of every batch.
 
     Returns:
@@ -53,13 +54,14 @@ def explain(
         UsageError: If the request does not fit the model or the image.
         InputError: If a file cannot be read.
         ModelError: If there is no model.
-        ResourceError: If attention would take more memory than the options allow.
+        ResourceError: If attention, or a volume, would take more memory than the options allow.
     """
     image = Path(image)
     loaded, where = read_model(model_folder_of(Path(model))), pick_device(device)
     loaded.network.to(where)
     volume = read_image(Case(case_id=stem_of(image) or image.name, image=image))
-    scan = Scan(loaded, volume, where)
+    scan = scan_of(loaded, volume, where)
+    check_memory(loaded, scan, request.methods, request.options.most_bytes)
     question = question_of(request, loaded, scan, batch_size=batch_size)
     heads = None
     if request.views:

@@ -10,10 +10,11 @@ import torch
 
 import medseg
 from medseg.explaining.maps import Question
+from medseg.explaining.patches import PatchScan, windows_of
 from medseg.explaining.pictures import axial, backdrop, draw_maps
+from medseg.explaining.placed import PlacedVolume
 from medseg.explaining.request import Request
-from medseg.explaining.scan import Scan
-from medseg.explaining.views import draw_heads, draw_network
+from medseg.explaining.views import draw_heads, draw_network, part_shown
 from medseg.files import atomic_path, write_json
 from medseg.model import LoadedModel
 from medseg.report.explanation import write_explanation
@@ -40,7 +41,7 @@ class Explained:
     image: Path
     volume: Volume
     model: LoadedModel
-    scan: Scan
+    scan: PlacedVolume
     request: Request
     question: Question
     maps: Mapping[str, Mapping[int, torch.Tensor]]
@@ -75,7 +76,7 @@ def write_outputs(output: Path, found: Explained, *, page: bool) -> dict[str, An
     pictures = overlays(found.volume, region, sorted(explained))
     for method, maps in found.maps.items():
         native = scan.onto_native(maps)
-        pictures.add(method, native)
+        pictures.add(method, native, together=isinstance(scan, PatchScan))
         drawn[method] = axial(native, found.shown)
         files = _write(output, f"{found.name}_{method}", native, maps, question)
         record["methods"][method] = {**files, "seconds": round(found.seconds[method], 3)}
@@ -86,8 +87,7 @@ def write_outputs(output: Path, found: Explained, *, page: bool) -> dict[str, An
         heads = f"{found.name}_heads.png"
         draw_heads(output / heads, behind, question, model=found.model, scan=scan,
                    request=found.request)  # fmt: skip
-        shown = scan.inputs([question.largest])
-        record["views"] = [heads, *draw_network(output, found.name, found.model, shown)]
+        record["views"] = [heads, *_draw_network(output, found)]
     if page:
         pictures.heads = found.heads
         record["page"] = f"{found.name}.html"
@@ -95,6 +95,13 @@ def write_outputs(output: Path, found: Explained, *, page: bool) -> dict[str, An
         write_explanation(output / record["page"], record, pictures, views=views)
     write_json(output / f"{found.name}.json", record)
     return record
+
+
+def _draw_network(output: Path, found: Explained) -> list[str]:
+    part = part_shown(found.question, found.scan)
+    height = (found.question.largest - part.corner[0] + 0.5) / max(part.region.shape[-1], 1)
+    image = found.scan.fed([part])
+    return draw_network(output, found.name, found.model, image, height=height)
 
 
 def _record(found: Explained) -> dict[str, Any]:
@@ -109,6 +116,7 @@ def _record(found: Explained) -> dict[str, Any]:
         "voxel": None if request.voxel is None else list(request.voxel),
         "region": None if request.region is None else request.region.name,
         "slices": sorted(scan.file_slice_of(index) for index in question.regions),
+        "windows": windows_of(question.parts, scan),
         "shown_slice": scan.file_slice_of(question.largest),
         "options": {name: getattr(options, name) for name in options.__dataclass_fields__},
         "methods": {},
@@ -125,11 +133,13 @@ def _write(
     files = {"map": f"{name}.nii.gz", "arrays": f"{name}.npz"}
     write_volume(output / files["map"], native)
     indices = sorted(maps)
+    nothing = torch.zeros_like(next(iter(question.regions.values())))
+    regions = [question.regions.get(index, nothing).numpy() for index in indices]
     with atomic_path(output / files["arrays"]) as temporary:
         np.savez_compressed(
             temporary,
             maps=np.stack([maps[index].numpy() for index in indices]),
-            regions=np.stack([question.regions[index].numpy() for index in indices]),
+            regions=np.stack(regions),
             prepared_slices=np.array(indices),
         )
     return files

@@ -45,7 +45,7 @@ def test_the_page_links_what_was_measured_if_it_lies_beside_it(tmp_path):
 
 def test_no_name_ends_the_data_or_becomes_a_tag(tmp_path):
     evil = "</script><img src=x onerror=alert(1)>"
-    html, page = page_of(explanation(tmp_path / "a.html", organ=evil, image=evil, region=evil))
+    _, page = page_of(explanation(tmp_path / "a.html", organ=evil, image=evil, region=evil))
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert evil in page.text
     assert json.loads(page.scripts[0])["slices"]

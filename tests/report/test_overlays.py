@@ -22,7 +22,7 @@ def test_a_map_lies_where_the_slice_shows_it_seen_from_the_feet():
     found.add("near", near)
     entries, note = packed(found, PLENTY)
     assert note == ""
-    assert [entry["file"] for entry in entries] == [3, 2, 1]  # counted from the feet, file from head
+    assert [entry["file"] for entry in entries] == [3, 2, 1]  # the file from the head
     for entry in entries:
         shown = decoded(entry["maps"][0])
         assert shown.shape == (30, 40)

@@ -1,0 +1,60 @@
+"""What the page draws of raw attention is what the map of raw attention shows."""
+
+import numpy as np
+import pytest
+import torch
+
+from medseg.explain import Options
+from medseg.explaining.attention import heads_of
+from medseg.explaining.maps import maps_of, question_of
+from medseg.explaining.patches import scan_of
+from medseg.explaining.pictures import axial
+from medseg.explaining.request import Request
+from medseg.jobs import silent
+from medseg.model import read_model
+from medseg.networks.transunet import TransUNet
+from medseg.volumes import Volume
+from tests.explaining.test_explain import LPS, SHAPE, SMALL, write
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return read_model(write(folder, TransUNet, SMALL | {"image_size": [32, 48]}) / "model")
+
+
+def drawn(heads, index, layer, head, size):
+    """Tokens interpolated at each pixel of a picture (rows, columns), held at the border."""
+    tokens, lines = heads.weights[index][layer][head], []
+    for length, first, step, count in zip(size, heads.first, heads.step, tokens.shape, strict=True):
+        place = ((np.arange(length) - first) / step).clip(0, count - 1)
+        low = np.minimum(place.astype(int), count - 2)
+        lines.append((low, place - low))
+    (rows, y), (columns, x) = lines
+    upper = tokens[rows][:, columns] * (1 - x) + tokens[rows][:, columns + 1] * x
+    lower = tokens[rows + 1][:, columns] * (1 - x) + tokens[rows + 1][:, columns + 1] * x
+    return upper * (1 - y)[:, None] + lower * y[:, None]
+
+
+@pytest.mark.parametrize("affine", [LPS, np.diag([2.0, 2, 5, 1]) @ np.eye(4)[[1, 0, 2, 3]]])
+def test_tokens_interpolated_over_the_picture_are_the_raw_map_of_that_layer_and_head(model, affine):
+    volume = Volume(np.random.default_rng(0).integers(0, 100, SHAPE).astype(np.int16), affine)
+    scan = scan_of(model, volume, torch.device("cpu"))
+    request = Request("liver", whole_volume=True)
+    question = question_of(request, model, scan, batch_size=4)
+    heads = heads_of(question, model=model, scan=scan, request=request, batch_size=4)
+    assert heads.counts == [2, 2]
+    assert len(heads.layers) == 2
+    assert heads.grid == (6, 4)  # 48 pixels from front to back and 32 across, tokens of 8
+    for layer, head in np.ndindex(2, 2):
+        asked = Request("liver", whole_volume=True, options=Options(layer=layer, head=head))
+        maps, _ = maps_of(
+            "raw", question, model=model, scan=scan, request=asked, batch_size=4, progress=silent
+        )
+        native = scan.onto_native(maps)
+        for prepared in maps:
+            index = scan.ras_slice_of(prepared)
+            expected = axial(native, index)
+            found = drawn(heads, index, layer, head, expected.shape)
+            inner = (slice(4, -4), slice(4, -4))  # beyond the centres of outer pixels they differ
+            np.testing.assert_allclose(found[inner], expected[inner], atol=0.02 * expected.max())
