@@ -73,10 +73,11 @@ def write_outputs(output: Path, found: Explained, *, page: bool) -> dict[str, An
     scan, question, record, drawn = found.scan, found.question, _record(found), {}
     region = scan.onto_native({key: one.float() for key, one in question.regions.items()})
     explained = {scan.ras_slice_of(index) for maps in found.maps.values() for index in maps}
-    pictures = overlays(found.volume, region, sorted(explained))
+    together = isinstance(scan, PatchScan)
+    pictures = overlays(found.volume, region, sorted(explained), together=together)
     for method, maps in found.maps.items():
         native = scan.onto_native(maps)
-        pictures.add(method, native, together=isinstance(scan, PatchScan))
+        pictures.add(method, native)
         drawn[method] = axial(native, found.shown)
         files = _write(output, f"{found.name}_{method}", native, maps, question)
         record["methods"][method] = {**files, "seconds": round(found.seconds[method], 3)}

@@ -70,6 +70,7 @@ def write_explanation(
         "shown": _nearest(slices, record["shown_slice"]),
         "slices": slices,
         "note": note,
+        "scope": "all slices" if found.together else "this slice",
         "window": found.window_note,
         "heads": found.heads,
         "grid": "" if found.heads is None else " × ".join(map(str, found.heads.grid)),
@@ -93,10 +94,10 @@ def _title(record: Mapping[str, Any]) -> str:
 
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:
     slices, network = record["slices"], record.get("network")
-    which = f"{slices[0]} in the file"
+    which = f"slice {slices[0]} of the file"
     if len(slices) > 1:
-        which = f"{len(slices)}, from {slices[0]} to {slices[-1]} in the file"
-    facts = {"Target": _target(record), "Slice" if len(slices) == 1 else "Slices": which}
+        which = f"{len(slices)} slices, from {slices[0]} to {slices[-1]} of the file"
+    facts = {"Target": _target(record), "in": which}
     return ({"Network": network} if network else {}) | facts
 
 
@@ -114,8 +115,10 @@ def _request(record: Mapping[str, Any]) -> dict[str, str]:
         "Organ": record["organ"],
         "Against": record["against"] or "no other organ",
         "Target": _target(record),
-        "Slices in the file": ", ".join(map(str, record["slices"])),
+        "Target in slices": ", ".join(map(str, record["slices"])),
     }
+    if record.get("windows"):
+        asked["First voxels of windows"] = "; ".join(str(one) for one in record["windows"])
     options = {
         f"Option {name}": str(value)
         for name, value in record["options"].items()

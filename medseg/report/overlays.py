@@ -53,6 +53,8 @@ class Overlays:
         window: Intensities of black and white.
         window_note: How they were chosen.
         outlines: Of the target in each slice, as SVG paths in pixels of the picture.
+        together: Whether maps are scaled alike in all slices, as those of whole volumes are; else
+            each slice by itself.
         maps: Method → maps (n, row, column), uint8; 255 is the 99.5th percentile.
         heads: Raw attention, if it was read.
     """
@@ -62,6 +64,7 @@ class Overlays:
     window: tuple[float, float]
     window_note: str
     outlines: list[str]
+    together: bool = False
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     heads: Heads | None = None
 
@@ -70,32 +73,29 @@ class Overlays:
         """Rows and columns of a picture."""
         return self.scan.array.shape[1], self.scan.array.shape[0]
 
-    def add(self, method: str, found: Volume, *, together: bool = False) -> None:
-        """Take the slices of a map.
-
-        Args:
-            method: Its name.
-            found: On the grid of the scan.
-            together: Scale all slices alike, for maps of whole volumes; else each by itself.
-        """
+    def add(self, method: str, found: Volume) -> None:
+        """Take the slices of a map that lies on the grid of the scan."""
         shown = np.stack([_pictured(found, index) for index in self.slices]).clip(min=0)
-        tops = np.array([_top(one) for one in ([shown] if together else shown)])
+        tops = np.array([_top(one) for one in ([shown] if self.together else shown)])
         scaled = (shown / tops.reshape(-1, 1, 1)).clip(0, 1)
         self.maps[method] = (255 * scaled).round().astype(np.uint8)
 
 
-def overlays(scan: Volume, region: Volume, slices: Sequence[int]) -> Overlays:
+def overlays(
+    scan: Volume, region: Volume, slices: Sequence[int], *, together: bool = False
+) -> Overlays:
     """Begin a page: slices of a scan and the outline of the target.
 
     Args:
         scan: As the file has it.
         region: Where the target is, 0 to 1, on the same grid.
         slices: RAS indices of the slices to show.
+        together: Whether maps are scaled alike in all of them.
     """
     oriented, shown = to_ras(scan), sorted(set(slices))
     window, note = grey_window(oriented.array)
     outlines = [_outline(_pictured(region, index)) for index in shown]
-    return Overlays(oriented, shown, window, note, outlines)
+    return Overlays(oriented, shown, window, note, outlines, together)
 
 
 def packed(found: Overlays, limit: int) -> tuple[list[dict[str, Any]], str]:
