@@ -34,17 +34,18 @@ def heads_of(
     """
     network = model.network
     parts = [part_shown(question, scan)] if isinstance(scan, PatchScan) else question.parts
-    batch, weights = min(batch_size, scan.most_at_once), dict[int, list[np.ndarray]]()
-    places = places_of_tokens(network, scan.fed(parts[:1]))
+    batch, looks = min(batch_size, scan.most_at_once), list[list[np.ndarray]]()
     for start in range(0, len(parts), batch):
         some = parts[start : start + batch]
         regions = torch.stack([part.region for part in some])
         target = replace(question.target, region=regions)
         with at_rest(network):
             found = _looks(network, scan.fed(some), target, request.options)
-        for place, part in enumerate(some):
-            for index, layers in _by_slice([one[place] for one in found], part, places, scan):
-                weights[scan.ras_slice_of(index)] = layers
+        looks += [[layer[place] for layer in found] for place in range(len(some))]
+    places, weights = places_of_tokens(network, scan.fed(parts[:1])), dict[int, list[np.ndarray]]()
+    for part, layers in zip(parts, looks, strict=True):
+        for index, planes in _by_slice(layers, part, places, scan):
+            weights[scan.ras_slice_of(index)] = planes
     step, first = _as_seen(places, parts[0], scan)
     return Heads(
         layers=[name.replace("blocks.", "") for name in attention_layers(network)],

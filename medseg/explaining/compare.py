@@ -95,6 +95,7 @@ def compare_methods(
     for name in methods:
         find_method(name)
     loaded, where = read_model(model_folder_of(model)), pick_device(device)
+    _check_organs(organs, loaded)
     loaded.network.to(where)
     shuffled = list(randomised(loaded.network))[-1][1]
     cases, measured = cases_of(source), list[Measured]()
@@ -143,6 +144,13 @@ def summary_of(measured: Sequence[Measured], method: str) -> dict[str, Any]:
         other: _mean([one.agreement[other] for one in own]) for other in own[0].agreement
     }
     return summary
+
+
+def _check_organs(organs: Sequence[str], model: LoadedModel) -> None:
+    for organ in organs:
+        if organ not in model.spec.labels:
+            known = ", ".join(model.spec.labels)
+            raise UsageError(f"organ must be one of {known}, got {organ!r}")
 
 
 def _measure(
