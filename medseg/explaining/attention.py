@@ -46,11 +46,11 @@ def heads_of(
     for part, layers in zip(parts, looks, strict=True):
         for index, planes in _by_slice(layers, part, places, scan):
             weights[scan.ras_slice_of(index)] = planes
-    step, first = _as_seen(places, parts[0], scan)
+    step, first, area = _as_seen(places, parts[0], scan)
     return Heads(
         layers=[name.replace("blocks.", "") for name in attention_layers(network)],
         counts=[len(layer) for layer in next(iter(weights.values()))],
-        weights=weights, first=first, step=step,
+        weights=weights, first=first, step=step, area=area,
     )  # fmt: skip
 
 
@@ -88,15 +88,19 @@ def _by_slice(
 
 def _as_seen(
     places: Places, part: Part, scan: PlacedVolume
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Step and first token along the rows (from y) and columns (from x) of a picture.
+) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float, float, float]]:
+    """Step, first token and ends of a part along rows (from y) and columns (from x) of a picture.
 
     A picture is seen from the feet: both axes of a RAS slice run backwards in it.
     """
-    step, first = [], []
+    step, first, area = [], [], []
     for axis in (1, 0):
-        pixel = part.corner[1 + axis] + places.shift[axis]
-        start = scan.ras_of(axis, pixel)
-        step.append(start - scan.ras_of(axis, pixel + places.step[axis]))
-        first.append(scan.ras_shape[axis] - 1 - start)
-    return (step[0], step[1]), (first[0], first[1])
+        corner, side = part.corner[1 + axis], part.region.shape[axis]
+
+        def seen(pixel: float, axis: int = axis, corner: int = corner) -> float:
+            return scan.ras_shape[axis] - 1 - scan.ras_of(axis, corner + pixel)
+
+        first.append(seen(places.shift[axis]))
+        step.append(seen(places.shift[axis] + places.step[axis]) - first[-1])
+        area += [seen(side - 0.5), seen(-0.5)]
+    return (step[0], step[1]), (first[0], first[1]), (area[0], area[1], area[2], area[3])

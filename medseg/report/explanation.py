@@ -137,7 +137,7 @@ def _data(found: Overlays, slices: Sequence[Mapping[str, Any]]) -> dict[str, Any
         heads = found.heads
         data["heads"] = {
             "layers": len(heads.layers), "counts": heads.counts, "grid": heads.grid,
-            "first": heads.first, "step": heads.step,
+            "first": heads.first, "step": heads.step, "area": heads.area,
         }  # fmt: skip
     return data
 

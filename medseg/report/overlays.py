@@ -28,6 +28,7 @@ class Heads:
         weights: RAS slice → one array per layer, shape (heads, row, column) as a picture is seen.
         first: Row and column, in pixels of the picture, of the first token's centre.
         step: Pixels from one token to the next along rows and columns; negative if they run back.
+        area: What the network saw of a picture: from row to row and from column to column.
     """
 
     layers: list[str]
@@ -35,6 +36,7 @@ class Heads:
     weights: dict[int, list[np.ndarray]]
     first: tuple[float, float]
     step: tuple[float, float]
+    area: tuple[float, float, float, float]
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -40,6 +40,15 @@ def drawn(heads, index, layer, head, size):
     return upper * (1 - y)[:, None] + lower * y[:, None]
 
 
+def assert_seen(expected, area):
+    """Beyond the area, up to half a pixel of interpolation, there is nothing."""
+    rows, columns = (np.flatnonzero(expected.any(axis=axis)) for axis in (1, 0))
+    for found, (start, end) in ((rows, area[:2]), (columns, area[2:])):
+        assert found[0] >= start - 1
+        assert found[-1] <= end + 1
+        assert len(found) >= 0.8 * (min(end, expected.size) - max(start, 0))
+
+
 def compared(model, volume, whole):
     """Every slice of every layer and head as it is drawn, and as the map of ``raw`` has it."""
     scan = scan_of(model, volume, torch.device("cpu"))
@@ -57,6 +66,7 @@ def compared(model, volume, whole):
         assert {scan.ras_slice_of(prepared) for prepared in maps} == set(heads.weights)
         for index in heads.weights:
             expected = axial(native, index)
+            assert_seen(expected, heads.area)
             yield drawn(heads, index, layer, head, expected.shape), expected
 
 

@@ -27,7 +27,8 @@ def heads(slices):
         for layer, head in np.ndindex(2, 3):
             layers[layer, head, layer, head] = 0.5 + index
         weights[index] = list(layers)
-    return Heads(["encoder.0.attn", "encoder.1.attn"], [3, 3], weights, (4.5, 4.5), (10.0, 10.0))
+    names, seen = ["encoder.0.attn", "encoder.1.attn"], (-0.5, 24.5, -0.5, 39.5)
+    return Heads(names, [3, 3], weights, (4.5, 4.5), (10.0, 10.0), seen)
 
 
 def record(methods=("near", "far"), **changes):

@@ -108,6 +108,9 @@ def test_layers_and_heads_are_chosen_by_list_or_by_picture(tab, page):
     put(tab, "head", "mean", "change")
     mean = coloured(pane(tab, "head"))
     assert all(mean[13:16, round(column) - 1 : round(column) + 1].any() for column in columns)
+    put(tab, "layer", 0, "change")
+    assert coloured(pane(tab, "head"))[:24].any()
+    assert not coloured(pane(tab, "head"))[26:].any()  # the network did not see these rows
     assert tab.complaints == []
 
 

@@ -77,22 +77,27 @@ const tokensOf = (layer, head) => {
   return tokens.map((value) => (255 * value) / top);
 };
 
-const between = (length, size, first, step, count) => Array.from({ length }, (_, place) => {
-  const token = ((place + 0.5) * size / length - 0.5 - first) / step;
+// for each pixel the tokens around it and how near the second is; null where the network saw nothing
+const between = (length, size, [start, end], first, step, count) => Array.from({ length }, (_, place) => {
+  const pixel = (place + 0.5) * size / length - 0.5;
+  if (pixel < start || pixel > end) return null;
+  const token = (pixel - first) / step;
   const at = Math.min(Math.max(token, 0), count - 1);
   const low = Math.min(Math.floor(at), Math.max(count - 2, 0));
   return [low, Math.min(low + 1, count - 1), at - low];
 });
 
 const attentionMap = (layer, head, side) => {
-  const { grid: [rows, columns], first, step } = page.heads;
+  const { grid: [rows, columns], first, step, area } = page.heads;
   const { width: across, height: down } = sized(canvasOf(1, 1), side);
   const tokens = tokensOf(layer, head);
-  const xs = between(across, width, first[1], step[1], columns);
-  const ys = between(down, height, first[0], step[0], rows);
+  const xs = between(across, width, area.slice(2), first[1], step[1], columns);
+  const ys = between(down, height, area.slice(0, 2), first[0], step[0], rows);
   return coloured({ across, down, at: (place) => {
-    const [left, right, x] = xs[place % across];
-    const [top, bottom, y] = ys[Math.floor(place / across)];
+    const [beside, above] = [xs[place % across], ys[Math.floor(place / across)]];
+    if (!beside || !above) return 0;
+    const [left, right, x] = beside;
+    const [top, bottom, y] = above;
     const upper = tokens[top * columns + left] * (1 - x) + tokens[top * columns + right] * x;
     const lower = tokens[bottom * columns + left] * (1 - x) + tokens[bottom * columns + right] * x;
     return upper * (1 - y) + lower * y;
