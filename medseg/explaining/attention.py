@@ -1,6 +1,5 @@
 """Raw attention of every layer and head for a target, small enough to stand in a page."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -58,14 +57,11 @@ def _looks(
     network: torch.nn.Module, image: torch.Tensor, target: Target, options: Options
 ) -> list[np.ndarray]:
     """Where the target's tokens look, one array per layer, each (B, M, *grid)."""
-    attended = attend(network, image, target, options)
-    count, found = math.prod(attended.grid), []
-    for weights, start in zip(attended.weights, attended.starts, strict=True):
-        rows = attended.rows[:, start : start + weights.shape[-1]]
-        looks = torch.einsum("bn,bmnk->bmk", rows, weights)
-        before = attended.before - start
-        on_grid = looks[..., before : before + count]
-        found.append(on_grid.reshape(*looks.shape[:2], *attended.grid).float().cpu().numpy())
+    attended, found = attend(network, image, target, options), []
+    for index, gain in enumerate(attended.joined(attended.weights)):
+        heads = gain.layer.heads or gain.parts[0].shape[1]
+        looks = [attended.looked_at(replace(gain, head=head), index) for head in range(heads)]
+        found.append(torch.stack(looks, dim=1).float().cpu().numpy())
     return found
 
 
