@@ -84,10 +84,10 @@ def write_outputs(output: Path, found: Explained, *, page: bool) -> dict[str, An
     behind = backdrop(found.volume, region, found.shown)
     record["picture"] = f"{found.name}.png"
     draw_maps(output / record["picture"], behind, drawn, title=_title(found.request, record))
-    if found.request.views:
+    if found.heads is not None:
         heads = f"{found.name}_heads.png"
-        draw_heads(output / heads, behind, question, model=found.model, scan=scan,
-                   request=found.request)  # fmt: skip
+        title = f"{found.request.organ}: raw attention"
+        draw_heads(output / heads, behind, found.heads, ras=found.shown, title=title)
         record["views"] = [heads, *_draw_network(output, found)]
     if page:
         pictures.heads = found.heads

@@ -44,6 +44,20 @@ class Heads:
         rows, columns = next(iter(self.weights.values()))[0].shape[1:]
         return rows, columns
 
+    def picture(self, ras: int, layer: int, head: int, size: tuple[int, ...]) -> np.ndarray:
+        """A head over a slice of ``size`` rows and columns; 0 where the network saw nothing."""
+        tokens: np.ndarray = self.weights[ras][layer][head]
+        ends = self.area[:2], self.area[2:]
+        for axis, (length, (start, end)) in enumerate(zip(size, ends, strict=True)):
+            pixels, last = np.arange(length), tokens.shape[axis] - 1
+            place = ((pixels - self.first[axis]) / self.step[axis]).clip(0, last)
+            low = np.minimum(place.astype(int), max(last - 1, 0))
+            share = np.expand_dims(place - low, 1 - axis)
+            lower, upper = tokens.take(low, axis), tokens.take(np.minimum(low + 1, last), axis)
+            seen = np.expand_dims((start <= pixels) & (pixels <= end), 1 - axis)
+            tokens = ((1 - share) * lower + share * upper) * seen
+        return tokens
+
 
 @dataclass
 class Overlays:

@@ -27,19 +27,6 @@ def model(tmp_path_factory):
     return read_model(write(folder, TransUNet, SMALL | {"image_size": [32, 48]}) / "model")
 
 
-def drawn(heads, index, layer, head, size):
-    """Tokens interpolated at each pixel of a picture (rows, columns), held at the border."""
-    tokens, lines = heads.weights[index][layer][head], []
-    for length, first, step, count in zip(size, heads.first, heads.step, tokens.shape, strict=True):
-        place = ((np.arange(length) - first) / step).clip(0, count - 1)
-        low = np.minimum(place.astype(int), count - 2)
-        lines.append((low, place - low))
-    (rows, y), (columns, x) = lines
-    upper = tokens[rows][:, columns] * (1 - x) + tokens[rows][:, columns + 1] * x
-    lower = tokens[rows + 1][:, columns] * (1 - x) + tokens[rows + 1][:, columns + 1] * x
-    return upper * (1 - y)[:, None] + lower * y[:, None]
-
-
 def assert_seen(expected, area):
     """Beyond the area, up to half a pixel of interpolation, there is nothing."""
     rows, columns = (np.flatnonzero(expected.any(axis=axis)) for axis in (1, 0))
@@ -67,7 +54,7 @@ def compared(model, volume, whole):
         for index in heads.weights:
             expected = axial(native, index)
             assert_seen(expected, heads.area)
-            yield drawn(heads, index, layer, head, expected.shape), expected
+            yield heads.picture(index, layer, head, expected.shape), expected
 
 
 @pytest.mark.parametrize("affine", [LPS, np.diag([2.0, 2, 5, 1]) @ np.eye(4)[[1, 0, 2, 3]]])
