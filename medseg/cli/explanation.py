@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from medseg.explaining.request import Request
 
 Model = Annotated[Path, typer.Argument(help="Model or run folder.")]
-Image = Annotated[Path, typer.Option("-i", "--input", readable=False, help="Volume or DICOM.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for maps and pictures.")]
+Image = Annotated[
+    Path,
+    typer.Option("-i", "--input", readable=False, help="Volume or DICOM; for --compare cases."),
+]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder for pages, maps and pictures.")
+]
 Methods = Annotated[
     list[str] | None,
     typer.Option(
@@ -54,7 +59,7 @@ Page = Annotated[
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Of integrated gradients.")]
 Window = Annotated[int | None, typer.Option(min=1, help="Pixels that occlusion covers.")]
-MaxMemory = Annotated[float | None, typer.Option(min=0, help="GB for attention weights.")]
+MaxMemory = Annotated[float | None, typer.Option(min=0, help="GB for attention or a window.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Slices at once.")]
 
 

@@ -15,7 +15,7 @@ from medseg.report.overlays import Overlays, packed
 from medseg.report.render import as_data, render
 
 PAGE_BYTES = 15_000_000  # as of a report
-SLICES_BYTES = 11_500_000  # of it; the rest is for views of the network
+TEXT_BYTES = 300_000  # of it, for all that is neither slices nor views
 COLOURS = "inferno"
 VIEWS = {
     "distance": (
@@ -54,7 +54,9 @@ def write_explanation(
         found: The slices with the maps of each method of the record.
         views: PNGs of the network, ``NAME_KIND.png`` with a kind of ``VIEWS``; others are left out.
     """
-    slices, note = packed(found, SLICES_BYTES)
+    pictures = list(_views(views))
+    room = PAGE_BYTES - TEXT_BYTES - sum(len(view["png"]) for view in pictures)
+    slices, note = packed(found, room)
     rows, columns = found.size
     across, up, _ = found.scan.spacing
     page = {
@@ -75,7 +77,7 @@ def write_explanation(
         "heads": found.heads,
         "grid": "" if found.heads is None else " × ".join(map(str, found.heads.grid)),
         "data": as_data(_data(found, slices)),
-        "views": list(_views(views)),
+        "views": pictures,
         "scale": [f"rgb({r} {g} {b})" for r, g, b in _colours()[::32]],
         "measured": (path.parent / "compare.html").is_file(),
         "installed": installed(),

@@ -178,7 +178,8 @@ def _note(found: Overlays, shrink: float, stride: int) -> str:
 
 
 def _length(entry: Mapping[str, Any]) -> int:
-    texts = (entry["grey"], entry["outline"], *entry["maps"], entry.get("heads", ""))
+    tops = str(entry.get("tops", ""))
+    texts = (entry["grey"], entry["outline"], *entry["maps"], entry.get("heads", ""), tops)
     return sum(map(len, texts))
 
 

@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+from importlib import import_module
 
 import pytest
 
@@ -55,3 +56,13 @@ def test_one_slice_needs_no_slider(tmp_path):
     html = explanation(tmp_path / "a.html", slices=[3]).read_text()
     assert 'id="slice"' not in html
     assert "slices" in html
+
+
+def test_a_page_stays_within_its_size_and_says_what_was_left_out(tmp_path, monkeypatch):
+    whole = explanation(tmp_path / "a.html").stat().st_size
+    module = import_module("medseg.report.explanation")
+    monkeypatch.setattr(module, "PAGE_BYTES", whole)
+    monkeypatch.setattr(module, "TEXT_BYTES", whole - 5000)
+    html, page = page_of(explanation(tmp_path / "b.html"))
+    assert len(html.encode()) < whole
+    assert "To keep the page small, only one in" in page.text
