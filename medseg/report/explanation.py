@@ -117,7 +117,7 @@ def _request(record: Mapping[str, Any]) -> dict[str, str]:
         "Organ": record["organ"],
         "Against": record["against"] or "no other organ",
         "Target": _target(record),
-        "Target in slices": ", ".join(map(str, record["slices"])),
+        "Target in slices": _spans(record["slices"]),
     }
     if record.get("windows"):
         asked["First voxels of windows"] = "; ".join(str(one) for one in record["windows"])
@@ -127,6 +127,17 @@ def _request(record: Mapping[str, Any]) -> dict[str, str]:
         if value is not None
     }
     return asked | options | {"medseg": record["medseg"]}
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Whole numbers in ascending order, runs of them from first to last."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], number]
+        else:
+            spans.append([number])
+    return ", ".join(" to ".join(map(str, span)) for span in spans)
 
 
 def _data(found: Overlays, slices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
