@@ -89,6 +89,7 @@ def write_outputs(output: Path, found: Explained, *, page: bool) -> dict[str, An
         title = f"{found.request.organ}: raw attention"
         draw_heads(output / heads, behind, found.heads, ras=found.shown, title=title)
         record["views"] = [heads, *_draw_network(output, found)]
+    (output / f"{found.name}.html").unlink(missing_ok=True)  # it may be of another target
     if page:
         pictures.heads = found.heads
         record["page"] = f"{found.name}.html"

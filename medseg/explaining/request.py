@@ -69,6 +69,5 @@ class Request:
         for option, methods in HEEDED.items():
             given = getattr(self.options, option) != getattr(Options(), option)
             if given and not methods & set(self.methods):
-                raise UsageError(
-                    f"{option} is for {', '.join(sorted(methods))}, got {', '.join(self.methods)}"
-                )
+                known, asked = ", ".join(sorted(methods)), ", ".join(self.methods)
+                raise UsageError(f"{option} is heeded by {known}, not by {asked}")

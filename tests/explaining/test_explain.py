@@ -140,8 +140,8 @@ def test_views_are_drawn(model, image, tmp_path):
     (lambda: Request("liver", voxel=(0, 0, 9)), r"voxel must lie in the image's \(40, 44, 6\)"),
     (lambda: Request("liver", options=Options(layer=2)), "layer must be 0 to 1"),
     (lambda: Request("liver", methods=("raw",), options=Options(head=2)), "head must be 0 to 1"),
-    (lambda: Request("liver", options=Options(head=0)), "head is for raw, got tiba"),
-    (lambda: Request("liver", methods=("grad_cam",), options=Options(layer=9)), "layer is for"),
+    (lambda: Request("liver", options=Options(head=0)), "head is heeded by raw, not by tiba"),
+    (lambda: Request("liver", methods=("grad_cam",), options=Options(layer=9)), "layer is heeded by"),
     (lambda: Request("liver", methods=("tiba", "grad_cam"), options=Options(module="encodr")),
      "has no module 'encodr'; the nearest are encoder"),
     (lambda: Request("liver", methods=("raw",), options=Options(heads="median")),
@@ -197,8 +197,8 @@ def test_the_page_is_written_beside_the_picture_unless_it_is_not_wanted(
     record = json.loads((tmp_path / "a" / "ct_liver.json").read_text())
     assert record["page"] == "ct_liver.html"
     assert text.count('"grey":') == len(record["slices"]) == 6
-    assert run([*common, "-o", str(tmp_path / "b"), "--no-page", "--method", "random"]) == 0
-    assert not list((tmp_path / "b").glob("*.html"))
+    assert run([*common, "-o", str(tmp_path / "a"), "--no-page", "--method", "random"]) == 0
+    assert not list((tmp_path / "a").glob("*.html"))  # that of another request would mislead
 
 
 def test_a_model_without_attention_names_the_methods_that_explain_it(image, tmp_path):
