@@ -141,7 +141,7 @@ def test_views_are_drawn(model, image, tmp_path):
     (lambda: Request("liver", options=Options(layer=2)), "layer must be 0 to 1"),
     (lambda: Request("liver", methods=("raw",), options=Options(head=2)), "head must be 0 to 1"),
     (lambda: Request("liver", options=Options(head=0)), "head is heeded by raw, not by tiba"),
-    (lambda: Request("liver", methods=("grad_cam",), options=Options(layer=9)), "layer is heeded by"),
+    (lambda: Request("liver", methods=("grad_cam",), options=Options(layer=9)), "layer is heeded"),
     (lambda: Request("liver", methods=("tiba", "grad_cam"), options=Options(module="encodr")),
      "has no module 'encodr'; the nearest are encoder"),
     (lambda: Request("liver", methods=("raw",), options=Options(heads="median")),
