@@ -147,6 +147,16 @@ class PlacedVolume(ABC):
         mask[0, h, w] = True
         return int(np.clip(round(float(z)), 0, len(self.images) - 1)), mask
 
+    @property
+    def ras_shape(self) -> tuple[int, int, int]:
+        """Voxels of the file along x, y and z of its RAS grid."""
+        return self._ras_shape
+
+    def ras_of(self, axis: int, pixel: float) -> float:
+        """Where a place in a prepared slice's masks lies along x (axis 0) or y (1) of that grid."""
+        prepared = pixel * self._matrix[axis, axis] + self._matrix[axis, 2]
+        return float((prepared - self._placing.shift[axis]) / self._placing.step[axis])
+
     def masks_of(self, region: np.ndarray) -> np.ndarray:
         """A mask of the file at each pixel of the prepared slices, (Z, H, W); nearest voxel."""
         ras = in_ras(region, self.native.affine)

@@ -1,13 +1,11 @@
 """Pictures of a network: attention of every layer and head, distances, positions, filters."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from medseg.errors import UsageError
-from medseg.explain.explain import explain_network
 from medseg.explain.reading import attention_layers, reading_attention
 from medseg.explain.views import (
     attention_distance,
@@ -16,45 +14,32 @@ from medseg.explain.views import (
     token_components,
 )
 from medseg.explaining.maps import Question
-from medseg.explaining.pictures import Backdrop, axial, draw_distances, draw_maps, draw_tiles
+from medseg.explaining.pictures import Backdrop, draw_distances, draw_maps, draw_tiles
 from medseg.explaining.placed import Part, PlacedVolume
-from medseg.explaining.request import Request
 from medseg.model import LoadedModel
 from medseg.report.anatomy import radiological
+from medseg.report.overlays import Heads
 
 MOST_TILES = 196  # of position similarity: a grid of up to 14 × 14, each place a picture
 
 
-def draw_heads(
-    path: Path,
-    behind: Backdrop,
-    question: Question,
-    *,
-    model: LoadedModel,
-    scan: PlacedVolume,
-    request: Request,
-) -> None:
-    """Draw raw attention of every layer, one row each, and head over the slice shown.
+def draw_heads(path: Path, behind: Backdrop, heads: Heads, *, ras: int, title: str) -> None:
+    """Draw raw attention of every layer, one row each, and head over a slice.
 
-    Raises:
-        UsageError: If the network has no attention.
+    Args:
+        path: PNG to write.
+        behind: The slice.
+        heads: Attention of it, among others.
+        ras: RAS index of the slice.
+        title: Over all of them.
     """
-    index, part = question.largest, part_shown(question, scan)
-    target = replace(question.target, region=part.region[None])
-    image, maps = scan.fed([part]), {}
-    with torch.no_grad(), reading_attention(model.network) as reading:
-        model.network(image)
-    heads = [layer.weights.shape[1] for layer in reading.layers]
-    for layer, count in enumerate(heads):
-        for head in range(count):
-            options = replace(request.options, layer=layer, head=head)
-            found = explain_network(model.network, image, target, method="raw", options=options)
-            native = scan.onto_native(scan.joined([(part, found[0].cpu())]))
-            maps[f"layer {layer}, head {head}"] = axial(native, scan.ras_slice_of(index))
-    draw_maps(
-        path, behind, maps, title=f"{request.organ}: raw attention", columns=max(heads),
-        plain=False, inches=1.4,
-    )  # fmt: skip
+    maps = {
+        f"layer {layer}, head {head}": heads.picture(ras, layer, head, behind.grey.shape)
+        for layer, count in enumerate(heads.counts)
+        for head in range(count)
+    }
+    columns = max(heads.counts)
+    draw_maps(path, behind, maps, title=title, columns=columns, plain=False, inches=1.4)
 
 
 def part_shown(question: Question, scan: PlacedVolume) -> Part:

@@ -92,7 +92,7 @@ def test_every_method_explains_a_volume_on_the_grid_of_its_file(model, image, tm
         with np.load(tmp_path / f"ct_liver_{method}.npz") as arrays:
             assert arrays["maps"].shape == arrays["regions"].shape == (PATCH[2], *SHAPE[:2])
     assert (tmp_path / "ct_liver.png").stat().st_size > 1000
-    assert json.loads((tmp_path / "explanation.json").read_text()) == record
+    assert json.loads((tmp_path / "ct_liver.json").read_text()) == record
 
 
 def test_windows_add_up_to_the_mean_logit_that_prediction_gives_the_target(model, image):
