@@ -70,17 +70,23 @@ class Joined:
 
     def sums(self) -> torch.Tensor:
         """Of its rows, (B, N)."""
+        if self._is_mean:
+            return self.layer.sums(self.parts).mean(dim=1)
         rows = [block.sum(dim=-1) for _, block in self.blocks()]
         return torch.stack(rows).sum(dim=0)
 
     def pulled(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows times the matrix, (B, N) to (B, N)."""
-        all_heads = self.heads == "mean" and self.head is None
-        plain = all_heads and not self.positive and not self.discard and self.lowest is None
-        if plain and self.layer.pull is not None and not self.layer.is_whole:
+        if self._is_mean and self.layer.pull is not None and not self.layer.is_whole:
             return self.layer.pull(self.parts, rows)
         products = [(rows[:, None] @ block)[:, 0] for _, block in self.blocks()]
         return torch.cat(products, dim=1)
+
+    @property
+    def _is_mean(self) -> bool:
+        """Whether it is no more than the mean of the heads' matrices."""
+        all_heads = self.heads == "mean" and self.head is None
+        return all_heads and not self.positive and not self.discard and self.lowest is None
 
     @staticmethod
     def _check_share(share: float) -> None:

@@ -8,17 +8,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-Place = Callable[[Sequence[torch.Tensor], slice], torch.Tensor]
+Mix = Callable[[Sequence[torch.Tensor], torch.Tensor], torch.Tensor]
 Pull = Callable[[Sequence[torch.Tensor], torch.Tensor], torch.Tensor]
 
 
-def as_it_is(parts: Sequence[torch.Tensor], columns: slice) -> torch.Tensor:
-    """Dense attention has one part, shape (B, M, N, N), and is placed already."""
-    return parts[0][..., columns]
-
-
-def placing_by(pattern: nn.Module, q: torch.Tensor, k: torch.Tensor, grid: Any) -> Place:
-    """How to place what a pattern's softmaxes gave, or what belongs to it number by number.
+def mixing_by(pattern: nn.Module, q: torch.Tensor, k: torch.Tensor, grid: Any) -> Mix:
+    """How to multiply a pattern's matrices with columns, whatever stands in their place.
 
     A pattern mixes values by its weights. Mixing unit vectors, one for each token, shows the
     weights themselves; with other numbers in their place, such as gradients, these come out
@@ -32,23 +27,18 @@ def placing_by(pattern: nn.Module, q: torch.Tensor, k: torch.Tensor, grid: Any) 
         grid: Of its tokens.
 
     Returns:
-        A function from the parts, as the softmaxes gave them, to those columns of a matrix
-        (B, M, N, N) that a slice names.
+        A function from the parts, as the softmaxes gave them, and columns (N, n) to the products
+        (B, M, N, n).
     """
     q, k = q.detach(), k.detach()
 
-    def place(parts: Sequence[torch.Tensor], columns: slice) -> torch.Tensor:
-        batch, tokens, heads, _ = q.shape
-        wanted = torch.arange(tokens, device=q.device)[columns]
-        units = q.new_zeros(tokens, len(wanted))
-        units[wanted, torch.arange(len(wanted), device=q.device)] = 1
+    def mix(parts: Sequence[torch.Tensor], columns: torch.Tensor) -> torch.Tensor:
+        values = columns[None, :, None].expand(len(q), -1, q.shape[2], -1)
         with torch.no_grad(), _giving(pattern, parts):
-            values = units[None, :, None].expand(batch, -1, heads, -1)
-            mixed = pattern(q, k, values, grid)  # (B, N, M, columns)
-        whole: torch.Tensor = mixed.transpose(1, 2)
-        return whole
+            mixed: torch.Tensor = pattern(q, k, values.to(q), grid).transpose(1, 2)
+        return mixed
 
-    return place
+    return mix
 
 
 def pulling_by(pattern: nn.Module, q: torch.Tensor, k: torch.Tensor, grid: Any) -> Pull:
@@ -57,7 +47,7 @@ def pulling_by(pattern: nn.Module, q: torch.Tensor, k: torch.Tensor, grid: Any) 
     The gradient of what a pattern mixes with respect to the values is the transposed matrix.
 
     Args:
-        pattern: As for :func:`placing_by`, and so are the others.
+        pattern: As for :func:`mixing_by`, and so are the others.
         q: Queries.
         k: Keys.
         grid: Of the tokens.

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from medseg.errors import ResourceError, UsageError
 from medseg.explain.patterns import (
-    Place,
+    Mix,
     Pull,
-    as_it_is,
     bytes_of,
-    placing_by,
+    mixing_by,
     pulling_by,
     softmaxes_of,
 )
@@ -32,10 +32,9 @@ class Layer:
         before: Tokens that come before those of the grid, such as a class token.
         shape: Of the tokens that it read.
         parts: What its softmaxes gave, with their graph: of dense attention one, (B, M, N, N).
-        place: From such parts, or their gradients, to columns of the matrix of all tokens,
-            (B, M, N, N).
-        pull: From parts and rows (B, N) to the rows' product with the mean over heads, without
-            placing anything; ``None`` where there is no pattern.
+        mix: From such parts, or their gradients, and columns (N, n) to the products of the heads'
+            matrices with them, (B, M, N, n); ``None`` where there is no pattern.
+        pull: From parts and rows (B, N) to the rows' product with the mean over heads; likewise.
         heads: Of a pattern.
     """
 
@@ -43,7 +42,7 @@ class Layer:
     before: int
     shape: tuple[int, ...]
     parts: list[torch.Tensor] = field(default_factory=list)
-    place: Place = as_it_is
+    mix: Mix | None = None
     pull: Pull | None = None
     heads: int = 0
 
@@ -51,7 +50,7 @@ class Layer:
     def is_whole(self) -> bool:
         """Whether its one part is the matrix of all tokens, in a pattern or without one."""
         whole = (self.shape[0], self.heads, self.tokens, self.tokens)
-        return self.pull is None or [tuple(part.shape) for part in self.parts] == [whole]
+        return self.mix is None or [tuple(part.shape) for part in self.parts] == [whole]
 
     @property
     def tokens(self) -> int:
@@ -61,11 +60,20 @@ class Layer:
     @property
     def weights(self) -> torch.Tensor:
         """Attention weights, shape (B, M, N, N): row i says where token i looks."""
-        return self.parts[0] if self.is_whole else self.place(self.parts, slice(None))
+        return self.parts[0] if self.is_whole else self.columns(self.parts, slice(None))
 
     def columns(self, parts: list[torch.Tensor], wanted: slice) -> torch.Tensor:
         """Columns of the matrix of all tokens that parts make, (B, M, N, columns)."""
-        return as_it_is(parts, wanted) if self.is_whole else self.place(parts, wanted)
+        if self.mix is None or self.is_whole:
+            return parts[0][..., wanted]
+        places = torch.arange(self.tokens, device=parts[0].device)[wanted]
+        return self.mix(parts, F.one_hot(places, self.tokens).T)
+
+    def sums(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Sums of the rows of each head's matrix that parts make, (B, M, N)."""
+        if self.mix is None or self.is_whole:
+            return parts[0].sum(dim=-1)
+        return self.mix(parts, parts[0].new_ones(self.tokens, 1))[..., 0]
 
 
 @dataclass
@@ -212,7 +220,7 @@ def _pattern_hook(reading: Reading, most_bytes: float | None, layers: int) -> An
         layer = reading.layers[-1]
         if most_bytes is not None:
             _refuse_beyond(most_bytes, bytes_of(pattern, args), layers, layer.tokens)
-        layer.place = placing_by(pattern, q, k, grid)
+        layer.mix = mixing_by(pattern, q, k, grid)
         layer.pull, layer.heads = pulling_by(pattern, q, k, grid), q.shape[2]
 
     return note

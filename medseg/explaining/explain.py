@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from medseg.case import Case
+from medseg.explain.reading import attention_layers
 from medseg.explaining.attention import heads_of
 from medseg.explaining.maps import maps_of, question_of
 from medseg.explaining.memory import check_memory
 from medseg.explaining.outputs import Explained, write_outputs
 from medseg.explaining.patches import scan_of
 from medseg.explaining.request import Request
+from medseg.explaining.views import skips_of
 from medseg.inference.inputs import read_image
 from medseg.inference.predict import model_folder_of
 from medseg.inference.predictor import pick_device
@@ -63,8 +65,9 @@ def explain(
     scan = scan_of(loaded, volume, where)
     check_memory(loaded, scan, request.methods, request.options.most_bytes)
     question = question_of(request, loaded, scan, batch_size=batch_size)
+    skips = skips_of(question, loaded, scan) if request.views else []
     heads = None
-    if request.views:
+    if request.views and (attention_layers(loaded.network) or not skips):
         heads = heads_of(question, model=loaded, scan=scan, request=request, batch_size=batch_size)
     maps, seconds = {}, {}
     for method in request.methods:
@@ -72,5 +75,5 @@ def explain(
             method, question, model=loaded, scan=scan, request=request, batch_size=batch_size,
             progress=progress,
         )  # fmt: skip
-    found = Explained(image, volume, loaded, scan, request, question, maps, seconds, heads)
+    found = Explained(image, volume, loaded, scan, request, question, maps, seconds, heads, skips)
     return write_outputs(Path(output), found, page=page)

@@ -11,7 +11,7 @@ import torch
 import medseg
 from medseg.explaining.maps import Question
 from medseg.explaining.patches import PatchScan, windows_of
-from medseg.explaining.pictures import axial, backdrop, draw_maps
+from medseg.explaining.pictures import Backdrop, axial, backdrop, draw_maps, draw_skips
 from medseg.explaining.placed import PlacedVolume
 from medseg.explaining.request import Request
 from medseg.explaining.views import draw_heads, draw_network, part_shown
@@ -35,7 +35,8 @@ class Explained:
         question: Where the target is.
         maps: Method → prepared slice → map.
         seconds: Method → how long it took.
-        heads: Raw attention of every layer and head, if it was asked for.
+        heads: Raw attention of every layer and head, if it was asked for and there is any.
+        skips: What each skip is worth to the target; empty if not asked for, or without skips.
     """
 
     image: Path
@@ -47,6 +48,7 @@ class Explained:
     maps: Mapping[str, Mapping[int, torch.Tensor]]
     seconds: Mapping[str, float]
     heads: Heads | None
+    skips: list[dict[str, Any]]
 
     @property
     def name(self) -> str:
@@ -84,11 +86,9 @@ def write_outputs(output: Path, found: Explained, *, page: bool) -> dict[str, An
     behind = backdrop(found.volume, region, found.shown)
     record["picture"] = f"{found.name}.png"
     draw_maps(output / record["picture"], behind, drawn, title=_title(found.request, record))
-    if found.heads is not None:
-        heads = f"{found.name}_heads.png"
-        title = f"{found.request.organ}: raw attention"
-        draw_heads(output / heads, behind, found.heads, ras=found.shown, title=title)
-        record["views"] = [heads, *_draw_network(output, found)]
+    if found.request.views:
+        record["skips"] = found.skips
+        record["views"] = _draw_views(output, found, behind)
     (output / f"{found.name}.html").unlink(missing_ok=True)  # it may be of another target
     if page:
         pictures.heads = found.heads
@@ -99,11 +99,21 @@ def write_outputs(output: Path, found: Explained, *, page: bool) -> dict[str, An
     return record
 
 
-def _draw_network(output: Path, found: Explained) -> list[str]:
-    part = part_shown(found.question, found.scan)
-    height = (found.question.largest - part.corner[0] + 0.5) / max(part.region.shape[-1], 1)
-    image = found.scan.fed([part])
-    return draw_network(output, found.name, found.model, image, height=height)
+def _draw_views(output: Path, found: Explained, behind: Backdrop) -> list[str]:
+    """Draw what there is of heads, transformer and skips; the files' names."""
+    files = []
+    if found.heads is not None:
+        files.append(f"{found.name}_heads.png")
+        title = f"{found.request.organ}: raw attention"
+        draw_heads(output / files[0], behind, found.heads, ras=found.shown, title=title)
+        part = part_shown(found.question, found.scan)
+        height = (found.question.largest - part.corner[0] + 0.5) / max(part.region.shape[-1], 1)
+        image = found.scan.fed([part])
+        files += draw_network(output, found.name, found.model, image, height=height)
+    if found.skips:
+        files.append(f"{found.name}_skips.png")
+        draw_skips(output / files[-1], found.skips, found.request.organ)
+    return files
 
 
 def _record(found: Explained) -> dict[str, Any]:

@@ -146,6 +146,27 @@ def draw_distances(path: Path, distances: np.ndarray, names: Sequence[str]) -> N
         figure.savefig(temporary)
 
 
+def draw_skips(path: Path, skips: Sequence[Mapping[str, Any]], organ: str) -> None:
+    """Draw what each way to the decoder is worth to a target, as ``skips_of`` gives them."""
+    figure = Figure((7, 1.2 + 0.5 * len(skips)), DPI)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    places = np.arange(len(skips))
+    names = [f"{one['name']}, {' × '.join(map(str, one['grid']))}" for one in skips]
+    bars = (("share", "lost without it", -0.2), ("alone", "left with it alone", 0.2))
+    for kind, label, shift in bars:
+        values = [float("nan") if one[kind] is None else one[kind] for one in skips]
+        axes.barh(places + shift, values, height=0.38, label=label)
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel(f"share of what all ways together give the logit of {organ}")
+    axes.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+
+
 def _save_in_few_colours(path: Path, figure: Figure) -> None:
     """As PNG of 256 colours, a third of the size: noise in scans hardly compresses otherwise."""
     figure.canvas.draw()

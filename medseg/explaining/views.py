@@ -1,12 +1,15 @@
 """Pictures of a network: attention of every layer and head, distances, positions, filters."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from medseg.errors import UsageError
 from medseg.explain.reading import attention_layers, reading_attention
+from medseg.explain.skips import ways_of
 from medseg.explain.views import (
     attention_distance,
     patch_filters,
@@ -47,10 +50,32 @@ def part_shown(question: Question, scan: PlacedVolume) -> Part:
     return scan.parts(question.regions, whole=False)[0]
 
 
+def skips_of(question: Question, model: LoadedModel, scan: PlacedVolume) -> list[dict[str, Any]]:
+    """What each skip is worth to the target where most of it is; nothing without skips."""
+    part = part_shown(question, scan)
+    target = replace(question.target, region=part.region[None])
+    try:
+        ways = ways_of(model.network, scan.fed([part]), target)
+    except UsageError:
+        return []
+    return [
+        {
+            "name": way.name,
+            "grid": list(way.grid),
+            **{name: _plain(getattr(way, name)) for name in ("drop", "share", "alone", "dice")},
+        }
+        for way in ways
+    ]
+
+
+def _plain(one: torch.Tensor) -> float | None:
+    return float(one[0]) if bool(one[0].isfinite()) else None
+
+
 def draw_network(
     folder: Path, name: str, model: LoadedModel, image: torch.Tensor, *, height: float = 0.5
 ) -> list[str]:
-    """Draw what can be drawn of a network; of one for volumes, an axial plane.
+    """Draw what can be drawn of a transformer; of one for volumes, an axial plane.
 
     Args:
         folder: Where to.

@@ -37,6 +37,12 @@ VIEWS = {
         "The encoded tokens of the slice, their first three principal components as red, green and "
         "blue: tokens of like content have like colours.",
     ),
+    "skips": (
+        "Skip by skip",
+        "What the organ's logit loses when the features that come by one way are replaced by "
+        "their mean over the image, and what is left of it with that way alone. Ways work "
+        "together, so that shares need not add up to 1.",
+    ),
 }
 
 

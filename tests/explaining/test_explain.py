@@ -205,9 +205,9 @@ def test_a_model_without_attention_names_the_methods_that_explain_it(image, tmp_
     folder = write(tmp_path / "run", R50UNet, WITHOUT)
     with pytest.raises(UsageError, match="R50UNet has no attention"):
         explain(folder, image, tmp_path / "out", request=Request("liver"))
-    asked = Request("liver", methods=("grad_cam",), views=True)
-    with pytest.raises(UsageError, match="has no attention"):
-        explain(folder, image, tmp_path / "out", request=asked)
     assert not (tmp_path / "out").exists()
-    request = Request("liver", methods=("grad_cam",))
-    assert explain(folder, image, tmp_path / "out", request=request)["methods"]
+    request = Request("liver", methods=("grad_cam",), views=True)
+    record = explain(folder, image, tmp_path / "out", request=request)
+    assert record["methods"]
+    assert record["views"] == ["ct_liver_skips.png"]  # of attention there is nothing to see
+    assert len(record["skips"]) == 4

@@ -174,7 +174,10 @@ def test_views_of_a_network_for_volumes_show_a_plane(model, image, tmp_path):
     request = Request("liver", methods=("raw",), views=True)
     record = explain(model, image, tmp_path, request=request)
     kinds = [name.rpartition("_")[2] for name in record["views"]]
-    assert kinds == ["heads.png", "distance.png", "tokens.png", "positions.png"]
+    assert kinds == ["heads.png", "distance.png", "tokens.png", "positions.png", "skips.png"]
+    assert [way["name"] for way in record["skips"]] == [
+        "bottom", "decoder.blocks.0", "decoder.blocks.1"
+    ]  # fmt: skip
     assert all((tmp_path / name).is_file() for name in record["views"])
 
 
