@@ -33,7 +33,7 @@ def test_the_page_says_what_was_asked_and_what_each_method_can_and_cannot_say(tm
         "liver rather than spleen", "ct.nii.gz", "voxel 1, 2, 3 of the file", "near , 0.2 s",
         "3 slices, from 1 to 3 of the file", "Option heads mean", "Target in slices 1 to 3",
         "What it cannot say", "1.0",
-        "--organ liver --method all --compare",
+        '--organ "liver" --method all --compare',
     ):  # fmt: skip
         assert words in page.text, words
     assert "None" not in page.text
