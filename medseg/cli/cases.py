@@ -71,6 +71,9 @@ def report(
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Show slices, contours and viewers.")
     ] = True,
+    explanations: Annotated[
+        Path | None, typer.Option(help="Output of medseg explain, to show and link.")
+    ] = None,
     as_json: AsJson = False,
     no_progress: Quiet = False,
 ) -> None:
@@ -81,7 +84,9 @@ def report(
     from medseg.report.report import report as write_report
 
     with Bars(not no_progress) as bars:
-        page = write_report(results, output, run=run, images=images, progress=bars)
+        page = write_report(
+            results, output, run=run, images=images, explanations=explanations, progress=bars
+        )
     answer({"report": str(page)}, as_json, lambda _: say(f"Report: {page}"))
 
 

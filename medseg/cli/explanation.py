@@ -1,7 +1,7 @@
 """Verb that explains: explain."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,9 +9,18 @@ from medseg.cli.app import AsJson, Device, Quiet, app
 from medseg.errors import UsageError
 from medseg.terminal import Bars, answer, say, show_faithfulness
 
+if TYPE_CHECKING:
+    from medseg.explain import Options
+    from medseg.explaining.request import Request
+
 Model = Annotated[Path, typer.Argument(help="Model or run folder.")]
-Image = Annotated[Path, typer.Option("-i", "--input", readable=False, help="Volume or DICOM.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for maps and pictures.")]
+Image = Annotated[
+    Path,
+    typer.Option("-i", "--input", readable=False, help="Volume or DICOM; for --compare cases."),
+]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder for pages, maps and pictures.")
+]
 Methods = Annotated[
     list[str] | None,
     typer.Option(
@@ -45,6 +54,13 @@ Compare = Annotated[
         "--compare", help="Measure the methods on a case list with truth; organs by commas."
     ),
 ]
+Page = Annotated[
+    bool, typer.Option("--page/--no-page", help="One HTML file with all maps, beside them.")
+]
+Steps = Annotated[int, typer.Option(min=1, help="Of integrated gradients.")]
+Window = Annotated[int | None, typer.Option(min=1, help="Pixels that occlusion covers.")]
+MaxMemory = Annotated[float | None, typer.Option(min=0, help="GB for attention or a window.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Slices at once.")]
 
 
 @app.command()
@@ -63,45 +79,88 @@ def explain(
     heads: Heads = "mean",
     discard: Discard = 0.0,
     module: Module = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of integrated gradients.")] = 16,
-    window: Annotated[int | None, typer.Option(min=1, help="Pixels that occlusion covers.")] = None,
+    steps: Steps = 16,
+    window: Window = None,
     views: Views = False,
-    max_memory: Annotated[float | None, typer.Option(help="GB for attention weights.")] = None,
+    page: Page = True,
+    max_memory: MaxMemory = None,
     compare: Compare = False,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices at once.")] = 4,
+    batch_size: BatchSize = 4,
     as_json: AsJson = False,
     no_progress: Quiet = False,
 ) -> None:
-    """Show what a model looks at when it finds an organ: pictures, NIfTI maps, arrays.
+    """Show what a model looks at when it finds an organ: a page, pictures, NIfTI maps, arrays.
 
     Examples: `medseg explain runs/vit -i ct.nii.gz -o why --organ liver --method tiba`,
     `medseg explain runs/vit -i ct.nii.gz -o why --organ liver --method all --slice all`,
     `medseg explain runs/vit -i runs/vit/cases/test.json -o right --organ liver,spleen --compare`
     """
-    from medseg.explain import Options, method_names
-    from medseg.explaining.explain import explain as run
-    from medseg.explaining.request import Request
+    options = _options(layer, head, heads, discard, module, steps, window, max_memory)
+    request = _request(organ, method, against, slice_choice, voxel, region, views, options)
+    if compare:
+        _compare(model, image, output, request, page, device, as_json, no_progress)
+    else:
+        _one(model, image, output, request, page, device, batch_size, as_json, no_progress)
 
-    options = Options(
+
+def _options(
+    layer: int | None,
+    head: int | None,
+    heads: str,
+    discard: float,
+    module: str | None,
+    steps: int,
+    window: int | None,
+    max_memory: float | None,
+) -> "Options":
+    from medseg.explain import Options
+
+    return Options(
         layer=layer, head=head, heads=heads, discard=discard, module=module, steps=steps,
         window=window, most_bytes=None if max_memory is None else max_memory * 1e9,
     )  # fmt: skip
-    wanted = tuple(method_names()) if method == ["all"] else tuple(method or ["tiba"])
-    if compare:
-        _compare(
-            model, image, output, organ.split(","), wanted, options, device, as_json, no_progress
-        )
-        return
-    request = Request(
-        organ=organ, against=against, methods=wanted, slice_index=_slice(slice_choice),
-        whole_volume=slice_choice == "all", voxel=_voxel(voxel), region=region, options=options,
-        views=views,
+
+
+def _request(
+    organ: str,
+    method: list[str] | None,
+    against: str | None,
+    slice_choice: str,
+    voxel: str | None,
+    region: Path | None,
+    views: bool,
+    options: "Options",
+) -> "Request":
+    from medseg.explain import method_names
+    from medseg.explaining.request import Request
+
+    named = method or ["tiba"]
+    return Request(
+        organ=organ, against=against,
+        methods=tuple(method_names() if "all" in named else dict.fromkeys(named)),
+        slice_index=_slice(slice_choice), whole_volume=slice_choice == "all",
+        voxel=_voxel(voxel), region=region, options=options, views=views,
     )  # fmt: skip
+
+
+def _one(
+    model: Path,
+    image: Path,
+    output: Path,
+    request: "Request",
+    page: bool,
+    device: str,
+    batch_size: int,
+    as_json: bool,
+    no_progress: bool,
+) -> None:
+    from medseg.explaining.explain import explain as run
+
     with Bars(not no_progress) as bars:
         record = run(
-            model, image, output, request=request, device=device, batch_size=batch_size,
-            progress=bars,
+            model, image, output, request=request, page=page, device=device,
+            batch_size=batch_size, progress=bars,
         )  # fmt: skip
     answer(record, as_json, lambda plain: say(_summary(plain, output)))
 
@@ -110,21 +169,30 @@ def _compare(
     model: Path,
     source: Path,
     output: Path,
-    organs: list[str],
-    methods: tuple[str, ...],
-    options: Any,
+    request: "Request",
+    page: bool,
     device: str,
     as_json: bool,
     no_progress: bool,
 ) -> None:
-    from medseg.explaining.compare import compare_methods
+    from medseg.explaining.compare import PAGE, compare_methods
 
+    if request != type(request)(
+        organ=request.organ, methods=request.methods, options=request.options
+    ):
+        raise UsageError(
+            "--compare measures each organ in the slice in which it is largest: leave out "
+            "--against, --slice, --voxel, --region and --views"
+        )
     with Bars(not no_progress) as bars:
         found = compare_methods(
-            model, source, output, organs=[name.strip() for name in organs], methods=methods,
-            options=options, device=device, progress=bars,
+            model, source, output, organs=[name.strip() for name in request.organ.split(",")],
+            methods=request.methods, options=request.options, page=page, device=device,
+            progress=bars,
         )  # fmt: skip
     answer(found, as_json, lambda plain: show_faithfulness(plain, output))
+    if page and not as_json:
+        say(f"Page: {output / PAGE}")
 
 
 def _slice(choice: str) -> int | None:
@@ -152,4 +220,5 @@ def _summary(record: dict[str, Any], output: Path) -> str:
     )
     slices = record["slices"]
     which = f"slice {slices[0]}" if len(slices) == 1 else f"{len(slices)} slices"
-    return f"{record['organ']}, {which}: {methods}\nPicture: {output / record['picture']}"
+    shown = ("Page", "page") if "page" in record else ("Picture", "picture")
+    return f"{record['organ']}, {which}: {methods}\n{shown[0]}: {output / record[shown[1]]}"

@@ -10,9 +10,8 @@ from scipy.integrate import trapezoid
 from torch import nn
 
 from medseg.explain.reading import at_rest
-from medseg.explain.targets import Target
-
-AT_ONCE = 8  # images per pass
+from medseg.explain.scored import at_once
+from medseg.explain.targets import Target, weight_of
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,9 @@ def _order(importance: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def _sure(network: nn.Module, images: torch.Tensor, target: Target) -> np.ndarray:
-    starts = range(0, len(images), AT_ONCE)
-    found = [_confidence(network(images[k : k + AT_ONCE]), target) for k in starts]
+    step = at_once(images)
+    starts = range(0, len(images), step)
+    found = [_confidence(network(images[k : k + step]), target) for k in starts]
     return torch.cat(found).double().cpu().numpy()
 
 
@@ -147,7 +147,7 @@ def _confidence(logits: torch.Tensor, target: Target) -> torch.Tensor:
     if target.region is None:
         return probability
     region = target.region.to(probability)
-    return (probability * region).flatten(1).sum(1) / region.flatten(1).sum(1).clamp(min=1)
+    return (probability * region).flatten(1).sum(1) / weight_of(region)
 
 
 def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:

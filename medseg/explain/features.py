@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -83,7 +84,8 @@ def keeping(network: nn.Module, name: str) -> Iterator[list[torch.Tensor]]:
     """
     module = dict(network.named_modules()).get(name)
     if module is None:
-        raise UsageError(f"{type(network).__name__} has no module {name!r}")
+        kind, near = type(network).__name__, _near(network, name)
+        raise UsageError(f"{kind} has no module {name!r}; the nearest are {near}")
     kept: list[torch.Tensor] = []
 
     def keep(features: Any) -> Any:
@@ -115,3 +117,10 @@ def on_grid(features: torch.Tensor, layout: Layout, axes: int) -> torch.Tensor:
         raise UsageError(f"expected features of places, got a shape of {tuple(features.shape)}")
     places = features[:, features.shape[1] - count :].transpose(1, 2)
     return places.reshape(*places.shape[:2], *layout.grid)
+
+
+def _near(network: nn.Module, name: str) -> str:
+    """Names of modules: those spelt alike, else the network's parts."""
+    names = [one for one, _ in network.named_modules() if one]
+    found = get_close_matches(name, names, n=4) or [one for one, _ in network.named_children()]
+    return ", ".join(found)

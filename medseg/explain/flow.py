@@ -1,18 +1,23 @@
 """What all methods that read attention share: a pass through the network, and the way back."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from medseg.errors import UsageError
+from medseg.explain.joined import Joined
 from medseg.explain.options import Options
 from medseg.explain.places import places_of_tokens
-from medseg.explain.reading import Grid, Reading, reading_attention
-from medseg.explain.rolling import placed, rolled
+from medseg.explain.reading import Grid, Layer, Reading, reading_attention
+from medseg.explain.rolling import Pull, placed, rolled
 from medseg.explain.targets import Target
+
+Parts = list[torch.Tensor]
+WHOLE_BYTES = 2**28  # of a layer's matrix that is made as a whole
+AT_ONCE = 4  # of these columns in memory: unit vectors, what is mixed, and copies of it
 
 
 @dataclass(frozen=True)
@@ -20,35 +25,30 @@ class Attended:
     """Attention of all layers for a batch of images, without any graph.
 
     Attributes:
-        weights: One per layer, first layer first, each (B, M, N, N).
-        gradients: Of the target's score with respect to them; empty if not asked for.
+        layers: First layer first.
+        weights: What each layer's softmaxes gave.
+        gradients: Of the target's score with respect to it; empty if not asked for.
         starts: Index of each layer's first token among all tokens there are.
         rows: How much of each token is the target, (B, T), summing to 1.
         before: Tokens before those of the grid.
         grid: Tokens along each axis.
+        most_bytes: What a layer's matrix may take in memory while it is looked at; of one that
+            would take more, some columns are made at once.
     """
 
-    weights: list[torch.Tensor]
-    gradients: list[torch.Tensor]
+    layers: list[Layer]
+    weights: list[Parts]
+    gradients: list[Parts]
     starts: list[int]
     rows: torch.Tensor
     before: int
     grid: Grid
+    most_bytes: float
 
     @property
     def has_first_token(self) -> bool:
         """Whether there is a token before those of the grid."""
         return self.before > 0
-
-    def placed(self, parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The layers' matrices (B, N, N) or vectors (B, N), each brought among all T tokens."""
-        total = self.rows.shape[1]
-        return [placed(one, start, total) for one, start in zip(parts, self.starts, strict=True)]
-
-    def on_grid(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What tokens of the grid have, (B, T) to (B, *grid)."""
-        count = math.prod(self.grid)
-        return tokens[:, self.before : self.before + count].reshape(len(tokens), *self.grid)
 
     def layer(self, index: int | None, default: int) -> int:
         """A layer that there is.
@@ -56,25 +56,63 @@ class Attended:
         Raises:
             UsageError: If there is no such layer.
         """
-        count = len(self.weights)
+        count = len(self.layers)
         index = default if index is None else index
         if not 0 <= index < count:
             raise UsageError(f"layer must be 0 to {count - 1} in this network, got {index}")
         return index
 
+    def joined(self, numbers: Sequence[Parts]) -> list[Joined]:
+        """The layers' matrices of what stands in place of their weights, heads joined by mean."""
+        return [
+            Joined(layer, parts, self._columns(layer, parts))
+            for layer, parts in zip(self.layers, numbers, strict=True)
+        ]
+
+    def looked_at(self, gain: Joined, layer: int) -> torch.Tensor:
+        """What the target takes from each token of the grid in one layer alone, (B, *grid)."""
+        return self._on_grid(self._pull(gain, layer)(self.rows))
+
     def rolled(
-        self, gains: Sequence[torch.Tensor], kept: Sequence[torch.Tensor], first: int | None
+        self, gains: Sequence[Joined], first: int | None, *, halved: bool = False
     ) -> torch.Tensor:
         """What the target takes from each token of the grid through all layers, (B, *grid).
 
         Args:
-            gains: What tokens take from each other, one per layer, each (B, N, N).
-            kept: What they keep of themselves beside it, each (B, N).
+            gains: What tokens take from each other, one for each layer; they keep themselves
+                beside it.
             first: Layer from which they are multiplied, 0 by default.
+            halved: Whether all that a token takes and keeps is scaled to sum to 1.
         """
-        layer = self.layer(first, 0)
-        whole = rolled(self.rows, self.placed(gains)[layer:], self.placed(kept)[layer:])
-        return self.on_grid(whole)
+        pulls, kept = [], []
+        for layer in range(self.layer(first, 0), len(gains)):
+            gain, start = gains[layer], self.starts[layer]
+            sums = gain.sums() + 1 if halved else torch.ones_like(self._own(self.rows, layer))
+            pulls.append(self._pull(gain, layer, sums))
+            kept.append(placed(1 / sums, start, self.rows.shape[1]))
+        return self._on_grid(rolled(self.rows, pulls, kept))
+
+    def _pull(self, gain: Joined, layer: int, sums: torch.Tensor | float = 1.0) -> Pull:
+        def pull(rows: torch.Tensor) -> torch.Tensor:
+            found = gain.pulled(self._own(rows, layer) / sums)
+            return placed(found, self.starts[layer], rows.shape[1])
+
+        return pull
+
+    def _own(self, rows: torch.Tensor, layer: int) -> torch.Tensor:
+        start = self.starts[layer]
+        return rows[:, start : start + self.layers[layer].tokens]
+
+    def _on_grid(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What tokens of the grid have, (B, T) to (B, *grid)."""
+        count = math.prod(self.grid)
+        return tokens[:, self.before : self.before + count].reshape(len(tokens), *self.grid)
+
+    def _columns(self, layer: Layer, parts: Parts) -> int:
+        if layer.is_whole:
+            return layer.tokens
+        column = layer.shape[0] * layer.heads * layer.tokens * parts[0].element_size()
+        return max(1, min(layer.tokens, int(self.most_bytes / (AT_ONCE * column))))
 
 
 def attend(
@@ -88,7 +126,7 @@ def attend(
     """Run the network and read its attention, with gradients of the target's score if asked for.
 
     Raises:
-        UsageError: If the network has no attention of all tokens to all.
+        UsageError: If the network has no attention between the tokens of one grid.
         ResourceError: If the weights would take more memory than allowed.
     """
     with (
@@ -96,34 +134,41 @@ def attend(
         torch.set_grad_enabled(gradients),
     ):
         logits = network(image)
-    given: list[torch.Tensor] = []
+    check_one_grid(network, reading, len(image))
+    given: list[Parts] = []
     if gradients:
         with torch.enable_grad():
             given = gradients_by_layer(target.score(logits).sum(), reading)
-    weights = [layer.weights.detach() for layer in reading.layers]
-    check_dense(reading, weights)
+    for layer in reading.layers:
+        layer.parts = [part.detach() for part in layer.parts]
     before = max(layer.before for layer in reading.layers)
     return Attended(
-        weights=weights,
+        layers=reading.layers,
+        weights=[layer.parts for layer in reading.layers],
         gradients=given,
         starts=[before - layer.before for layer in reading.layers],
-        rows=_rows(reading, network, image, target, _tokens(reading, weights)),
+        rows=_rows(reading, network, image, target),
         before=before,
         grid=reading.grid,
+        most_bytes=min(options.most_bytes or WHOLE_BYTES, WHOLE_BYTES),
     )
+
+
+def by_number(function: Callable[..., torch.Tensor], *several: Sequence[Parts]) -> list[Parts]:
+    """A function of numbers that belong together, layer by layer and part by part."""
+    return [
+        [function(*numbers) for numbers in zip(*parts, strict=True)]
+        for parts in zip(*several, strict=True)
+    ]
 
 
 def gradients_by_layer(
     total: torch.Tensor, reading: Reading, start: torch.Tensor | None = None
-) -> list[torch.Tensor]:
-    """Gradients with respect to each layer's weights, placed as these are, (B, M, N, N).
-
-    Not while attention is read: placing runs a pattern again.
-    """
-    flat = iter(
-        gradients_of(total, [one for layer in reading.layers for one in layer.parts], start)
-    )
-    return [layer.place([next(flat) for _ in layer.parts]) for layer in reading.layers]
+) -> list[Parts]:
+    """Gradients with respect to what each layer's softmaxes gave."""
+    tensors = [one for layer in reading.layers for one in layer.parts]
+    flat = iter(gradients_of(total, tensors, start))
+    return [[next(flat) for _ in layer.parts] for layer in reading.layers]
 
 
 def gradients_of(
@@ -137,27 +182,30 @@ def gradients_of(
     ]
 
 
-def check_dense(reading: Reading, weights: Sequence[torch.Tensor]) -> None:
-    """Refuse what is no attention between tokens of a known grid.
+def check_one_grid(network: nn.Module, reading: Reading, batch: int) -> None:
+    """Refuse what is no attention between the tokens of one grid that spans the image.
 
     Raises:
         UsageError: If so.
     """
     tokens = math.prod(reading.grid)
-    for layer, one in zip(reading.layers, weights, strict=True):
-        if one.ndim != 4 or not reading.grid or one.shape[-1] < tokens:
-            raise UsageError(
-                f"{layer.name}: expected attention between all {tokens} tokens, got weights of "
-                f"shape {tuple(one.shape)}; grad_cam and occlusion explain any network"
-            )
+    for layer in reading.layers:
+        shape = layer.shape
+        if len(shape) == 3 and shape[0] == batch and reading.grid and shape[1] >= tokens:
+            continue
+        raise UsageError(
+            f"{type(network).__name__}: expected attention among all {tokens} tokens of "
+            f"{batch} image(s), but {layer.name} reads tokens of shape {tuple(shape)}, as where "
+            "parts of an image are looked at apart; grad_cam, integrated_gradients and occlusion "
+            "explain any network"
+        )
 
 
-def _tokens(reading: Reading, weights: Sequence[torch.Tensor]) -> tuple[int, int]:
+def _tokens(reading: Reading) -> tuple[int, int]:
     """All tokens there are in any layer, and those before the grid."""
     count = math.prod(reading.grid)
-    pairs = list(zip(reading.layers, weights, strict=True))
-    before = max(layer.before for layer, _ in pairs)
-    after = max(one.shape[-1] - count - layer.before for layer, one in pairs)
+    before = max(layer.before for layer in reading.layers)
+    after = max(layer.tokens - count - layer.before for layer in reading.layers)
     return before + count + after, before
 
 
@@ -166,11 +214,10 @@ def _rows(
     network: nn.Module,
     image: torch.Tensor,
     target: Target,
-    tokens: tuple[int, int],
 ) -> torch.Tensor:
     """Which tokens the score is read from: class tokens, or those where the region is."""
     grid, count = reading.grid, math.prod(reading.grid)
-    total, before = tokens
+    total, before = _tokens(reading)
     rows = image.new_zeros(len(image), total)
     on_grid = slice(before, before + count)
     if target.region is not None:

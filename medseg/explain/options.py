@@ -19,11 +19,12 @@ class Options:
             default the last one at the coarsest resolution.
         steps: For ``integrated_gradients``, between the baseline and the image.
         window: Side of the patch that ``occlusion`` covers, in pixels; half of it is its stride.
-            By default a seventh of the image.
+            By default a seventh of the image, a quarter of a volume.
         baseline: What stands for nothing in ``integrated_gradients`` and ``occlusion``: the
             network's number for it, 0 for the lower end of the intensity window.
         seed: Of ``random``.
-        most_bytes: What attention weights may take in memory.
+        most_bytes: What attention weights may take in memory; where volumes are explained,
+            what the process may.
     """
 
     layer: int | None = None

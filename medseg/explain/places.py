@@ -77,31 +77,35 @@ def places_of_tokens(network: nn.Module, image: torch.Tensor) -> Places:
         network: Has a module with ``patch_embed``.
         image: Shape (B, C, *spatial); its size alone matters.
     """
-    axes = image.ndim - 2
     sides = tuple(image.shape[2:])
-    size = [LARGER * side for side in sides]
-    ticks = [torch.arange(side, dtype=torch.float32, device=image.device) for side in size]
-    coordinates = torch.stack(torch.meshgrid(*ticks, indexing="ij"))[:, None]
-    coordinates = coordinates.expand(-1, image.shape[1], *size)
+    lines = [_centres_along(network, image, axis) for axis in range(len(sides))]
+    grid = tuple(max(1, round(len(line) / LARGER)) for line in lines)
+    step, shift = [], []
+    for line in lines:
+        middle = len(line) // 2
+        step.append(float(line[middle] - line[middle - 1]))
+        shift.append(float(line[middle]) - middle * step[-1])
+    found, even = Places(tuple(step), tuple(shift)), Places.even(grid, sides)
+    return found if found.is_near(even) else even
+
+
+def _centres_along(network: nn.Module, image: torch.Tensor, axis: int) -> torch.Tensor:
+    """Where the tokens in the middle of an image that is longer along an axis lie along it."""
+    size = list(image.shape[2:])
+    size[axis] *= LARGER
+    ticks = torch.arange(size[axis], dtype=torch.float32, device=image.device)
+    along = ticks.view([-1 if one == axis else 1 for one in range(len(size))])
+    coordinates = along.expand(1, image.shape[1], *size)
     embed: Any = next(m.patch_embed for m in network.modules() if hasattr(m, "patch_embed"))
     hook = embed.register_forward_hook(_stop)
     try:
         with torch.no_grad(), _Centres():
             network(coordinates)
     except _ReachedError as reached:
-        centres = reached.output[:, 0]  # (axes, *grid)
+        centres = reached.output[0, 0].movedim(axis, 0).flatten(1)
     finally:
         hook.remove()
-    grid = tuple(max(1, round(count / LARGER)) for count in centres.shape[1:])
-    step, shift = [], []
-    for axis in range(axes):
-        lines = centres[axis].movedim(axis, 0).flatten(1)
-        line = lines[:, lines.shape[1] // 2]
-        middle = len(line) // 2
-        step.append(float(line[middle] - line[middle - 1]))
-        shift.append(float(line[middle]) - middle * step[-1])
-    found, even = Places(tuple(step), tuple(shift)), Places.even(grid, sides)
-    return found if found.is_near(even) else even
+    return centres[:, centres.shape[1] // 2]
 
 
 class _ReachedError(Exception):
@@ -127,10 +131,12 @@ class _Centres(TorchFunctionMode):
             return _mean_of_window(func, args, kwargs)
         if func in POOLS:
             given = {name: value for name, value in kwargs.items() if name in POOL_ARGUMENTS}
-            pooled = POOLS[func](args[0][:, :1], *args[1:], **given)
+            pooled = POOLS[func](args[0][:, :1], *args[1:], **given, count_include_pad=False)
             return pooled.expand(-1, args[0].shape[1], *pooled.shape[2:])
         if func in PASSING:
             return args[0]
+        if func is F.linear:
+            return args[0][..., :1].expand(*args[0].shape[:-1], len(args[1]))
         if func in (torch.add, torch.Tensor.add) and isinstance(args[1], torch.Tensor):
             both = (args[0][:, :1] + args[1][:, :1]) / 2
             return both.expand(-1, args[0].shape[1], *both.shape[2:])
@@ -143,8 +149,10 @@ def _mean_of_window(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tenso
         others[0] = None  # bias
     kwargs = {**kwargs, "bias": None} if "bias" in kwargs else kwargs
     kwargs = {name: value for name, value in kwargs.items() if name != "groups"}
-    mean = torch.full_like(weight[:1, :1], 1 / weight[0, 0].numel())
-    window: torch.Tensor = func(x[:, :1], mean, *others[:4], **kwargs)  # all channels are alike
+    count = torch.ones_like(weight[:1, :1])
+    one = x[:, :1]  # all channels are alike
+    window: torch.Tensor = func(one, count, *others[:4], **kwargs)
+    window = window / func(torch.ones_like(one), count, *others[:4], **kwargs)  # not the padding
     return window.expand(-1, len(weight), *window.shape[2:])
 
 

@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from medseg.errors import ResourceError, UsageError
-from medseg.explain.patterns import Place, as_it_is, placing_by
+from medseg.explain.patterns import (
+    Mix,
+    Pull,
+    bytes_of,
+    mixing_by,
+    pulling_by,
+    softmaxes_of,
+)
 
 Grid = tuple[int, ...]
 COPIES = 3  # of the weights at once: themselves, their gradients or relevance, one on the way
@@ -22,19 +30,50 @@ class Layer:
     Attributes:
         name: Dotted name of the module in the network.
         before: Tokens that come before those of the grid, such as a class token.
+        shape: Of the tokens that it read.
         parts: What its softmaxes gave, with their graph: of dense attention one, (B, M, N, N).
-        place: From such parts, or their gradients, to the matrix of all tokens, (B, M, N, N).
+        mix: From such parts, or their gradients, and columns (N, n) to the products of the heads'
+            matrices with them, (B, M, N, n); ``None`` where there is no pattern.
+        pull: From parts and rows (B, N) to the rows' product with the mean over heads; likewise.
+        heads: Of a pattern.
     """
 
     name: str
     before: int
+    shape: tuple[int, ...]
     parts: list[torch.Tensor] = field(default_factory=list)
-    place: Place = as_it_is
+    mix: Mix | None = None
+    pull: Pull | None = None
+    heads: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its one part is the matrix of all tokens, in a pattern or without one."""
+        whole = (self.shape[0], self.heads, self.tokens, self.tokens)
+        return self.mix is None or [tuple(part.shape) for part in self.parts] == [whole]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens N that attend to each other."""
+        return self.shape[-2]
 
     @property
     def weights(self) -> torch.Tensor:
         """Attention weights, shape (B, M, N, N): row i says where token i looks."""
-        return self.place(self.parts)
+        return self.parts[0] if self.is_whole else self.columns(self.parts, slice(None))
+
+    def columns(self, parts: list[torch.Tensor], wanted: slice) -> torch.Tensor:
+        """Columns of the matrix of all tokens that parts make, (B, M, N, columns)."""
+        if self.mix is None or self.is_whole:
+            return parts[0][..., wanted]
+        places = torch.arange(self.tokens, device=parts[0].device)[wanted]
+        return self.mix(parts, F.one_hot(places, self.tokens).T)
+
+    def sums(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Sums of the rows of each head's matrix that parts make, (B, M, N)."""
+        if self.mix is None or self.is_whole:
+            return parts[0].sum(dim=-1)
+        return self.mix(parts, parts[0].new_ones(self.tokens, 1))[..., 0]
 
 
 @dataclass
@@ -93,7 +132,7 @@ def reading_attention(network: nn.Module, most_bytes: float | None = None) -> It
             "integrated_gradients and occlusion explain any network"
         )
     reading, hooks = Reading(), []
-    softmaxes = _softmaxes(network)
+    softmaxes = softmaxes_of(network)
     fused = [(module, module.fused) for module in softmaxes if hasattr(module, "fused")]
     try:
         for module, _ in fused:
@@ -106,7 +145,8 @@ def reading_attention(network: nn.Module, most_bytes: float | None = None) -> It
             before = next((_extra(e) for own, e in encoders.items() if is_within(name, own)), 0)
             hooks.append(module.register_forward_pre_hook(_layer_hook(reading, name, before)))
             if hasattr(module, "pattern"):
-                hooks.append(module.pattern.register_forward_pre_hook(_pattern_hook(reading)))
+                own = _pattern_hook(reading, most_bytes, len(found))
+                hooks.append(module.pattern.register_forward_pre_hook(own))
         for module in softmaxes:
             hooks.append(module.attend.register_forward_hook(_weights_hook(reading)))
         yield reading
@@ -122,7 +162,7 @@ def attention_layers(network: nn.Module) -> dict[str, Any]:
     patterns = {
         name: module
         for name, module in network.named_modules()
-        if isinstance(getattr(module, "pattern", None), nn.Module) and _softmaxes(module.pattern)
+        if isinstance(getattr(module, "pattern", None), nn.Module) and softmaxes_of(module.pattern)
     }
     return {
         name: module
@@ -139,10 +179,6 @@ def encoders_of(network: nn.Module) -> dict[str, Any]:
         for name, module in network.named_modules()
         if isinstance(getattr(module, "patch_embed", None), nn.Module)
     }
-
-
-def _softmaxes(network: nn.Module) -> list[Any]:
-    return [module for module in network.modules() if _has_softmax(module)]
 
 
 def _has_softmax(module: nn.Module) -> bool:
@@ -170,22 +206,30 @@ def _grid_hook(reading: Reading, encoder: Any) -> Any:
 
 
 def _layer_hook(reading: Reading, name: str, before: int) -> Any:
-    def note(_module: nn.Module, _args: Any) -> None:
-        reading.layers.append(Layer(name, before))
+    def note(_module: nn.Module, args: Any) -> None:
+        reading.layers.append(Layer(name, before, tuple(args[0].shape)))
 
     return note
 
 
-def _pattern_hook(reading: Reading) -> Any:
+def _pattern_hook(reading: Reading, most_bytes: float | None, layers: int) -> Any:
     def note(pattern: nn.Module, args: Any) -> None:
         q, k, _, grid = args
-        reading.layers[-1].place = placing_by(pattern, q, k, grid)
+        if q.is_meta:
+            return
+        layer = reading.layers[-1]
+        if most_bytes is not None:
+            _refuse_beyond(most_bytes, bytes_of(pattern, args), layers, layer.tokens)
+        layer.mix = mixing_by(pattern, q, k, grid)
+        layer.pull, layer.heads = pulling_by(pattern, q, k, grid), q.shape[2]
 
     return note
 
 
 def _weights_hook(reading: Reading) -> Any:
     def note(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
+        if output.is_meta:
+            return
         if torch.is_grad_enabled() and not output.requires_grad:
             output.requires_grad_()  # of frozen networks too
         reading.layers[-1].parts.append(output)
@@ -196,15 +240,19 @@ def _weights_hook(reading: Reading) -> Any:
 def _limit_hook(most_bytes: float | None, layers: int) -> Any:
     def refuse(module: Any, args: Any) -> None:
         tokens = args[0]
-        if most_bytes is None or tokens.ndim != 3:
+        if most_bytes is None or tokens.ndim != 3 or hasattr(module, "pattern"):
             return
         one = len(tokens) * module.num_heads * tokens.shape[1] ** 2 * tokens.element_size()
-        needed = COPIES * layers * one
-        if needed > most_bytes:
-            raise ResourceError(
-                f"{layers} layers of attention between {tokens.shape[1]} tokens take "
-                f"{needed / 1e9:.1f} GB, more than the {most_bytes / 1e9:.1f} GB allowed; "
-                "explain fewer slices at once, or use grad_cam or occlusion"
-            )
+        _refuse_beyond(most_bytes, one, layers, tokens.shape[1])
 
     return refuse
+
+
+def _refuse_beyond(most_bytes: float, one: int, layers: int, tokens: int) -> None:
+    needed = COPIES * layers * one
+    if needed > most_bytes:
+        raise ResourceError(
+            f"{layers} layers of attention between {tokens} tokens take {needed / 1e9:.1f} GB, "
+            f"more than the {most_bytes / 1e9:.1f} GB allowed; explain fewer slices at once, or "
+            "use grad_cam or occlusion"
+        )

@@ -1,16 +1,17 @@
 """From the attention of each layer to what tokens take from all others through all layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from medseg.errors import UsageError
 
+Pull = Callable[[torch.Tensor], torch.Tensor]
 FUSIONS = ("mean", "max", "min")
 
 
 def fuse_heads(weights: torch.Tensor, how: str) -> torch.Tensor:
-    """Mean, largest or smallest over heads; shape (B, M, N, N) to (B, N, N).
+    """Mean, largest or smallest over heads; shape (B, M, N, any) to (B, N, any).
 
     Raises:
         UsageError: If ``how`` is none of these.
@@ -43,38 +44,17 @@ def discard_lowest(matrix: torch.Tensor, ratio: float, *, keep_first: bool) -> t
     return flat.masked_fill(mask, 0).view_as(matrix)
 
 
-def with_residual(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Half attention, half what passes by it: (A + I) / 2, each row scaled to sum to 1.
-
-    Args:
-        matrix: Shape (B, N, N).
-
-    Returns:
-        The part of A, shape (B, N, N), and the diagonal part of I, shape (B, N).
-    """
-    sums = matrix.sum(dim=-1) + 1
-    return matrix / sums[..., None], 1 / sums
-
-
 def placed(part: torch.Tensor, start: int, tokens: int) -> torch.Tensor:
-    """A layer's matrix (B, N, N), or vector (B, N), among all tokens there are: (B, T, T), (B, T).
+    """A layer's tokens (B, N) among all there are, (B, T), 0 elsewhere.
 
     Tokens that a layer does not have take nothing from any, give nothing to any, keep nothing.
     """
-    size = part.shape[-1]
-    if size == tokens:
-        return part
-    whole = part.new_zeros(len(part), *[tokens] * (part.ndim - 1))
-    inner = whole
-    for axis in range(1, part.ndim):
-        inner = inner.narrow(axis, start, size)
-    inner.copy_(part)
+    whole = part.new_zeros(len(part), tokens)
+    whole[:, start : start + part.shape[1]] = part
     return whole
 
 
-def rolled(
-    rows: torch.Tensor, gains: Sequence[torch.Tensor], kept: Sequence[torch.Tensor]
-) -> torch.Tensor:
+def rolled(rows: torch.Tensor, gains: Sequence[Pull], kept: Sequence[torch.Tensor]) -> torch.Tensor:
     """Rows of (D_L + G_L) … (D_1 + G_1) - D_L … D_1, with diagonal matrices D.
 
     What tokens keep of themselves past all layers is left out: of a region it would be the region
@@ -83,14 +63,14 @@ def rolled(
 
     Args:
         rows: How much of each token's row is wanted, shape (B, T).
-        gains: G of each layer, first layer first, each (B, T, T).
+        gains: What multiplies rows with G of each layer, first layer first, (B, T) to (B, T).
         kept: Diagonal of D of each layer, each (B, T).
 
     Returns:
         Shape (B, T).
     """
     passed, gain = rows, torch.zeros_like(rows)
-    for matrix, share in zip(reversed(gains), reversed(kept), strict=True):
-        gain = gain * share + ((passed + gain)[:, None] @ matrix)[:, 0]
+    for pull, share in zip(reversed(gains), reversed(kept), strict=True):
+        gain = gain * share + pull(passed + gain)
         passed = passed * share
     return gain

@@ -1,5 +1,6 @@
 """A network with its target as one function, as captum wants it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -11,6 +12,7 @@ from medseg.errors import UsageError
 from medseg.explain.targets import Target
 
 Score = Callable[..., torch.Tensor]
+AT_ONCE, VOXELS = 8, 2**20  # images per pass, and pixels of them
 
 
 def scored(network: nn.Module, target: Target) -> Score:
@@ -23,6 +25,11 @@ def scored(network: nn.Module, target: Target) -> Score:
         return replace(target, region=region).score(network(image))
 
     return score
+
+
+def at_once(image: torch.Tensor) -> int:
+    """How many changed images, (B, C, *spatial), are looked at in one pass."""
+    return max(1, min(AT_ONCE, VOXELS // math.prod(image.shape[2:])))
 
 
 def captum() -> ModuleType:

@@ -16,8 +16,8 @@ class Target:
         channel: Class, as a channel of the logits.
         against: Another class, for what speaks for one rather than the other.
         region: Where in the image, bool, shape (B, *spatial), or (1, *spatial) for all of a batch:
-            one voxel, an organ, anything. ``None``: where the network finds the class. A
-            classifier has no region.
+            one voxel, an organ, anything; float if places count more or less. ``None``: where the
+            network finds the class. A classifier has no region.
     """
 
     channel: int
@@ -57,12 +57,18 @@ class Target:
             scores = scores - logits[:, self.against]
         if self.region is None:
             return scores
-        return (scores * self.region).flatten(1).sum(1) / self.region.flatten(1).sum(1).clamp(min=1)
+        return (scores * self.region).flatten(1).sum(1) / weight_of(self.region)
 
     def start(self, logits: torch.Tensor) -> torch.Tensor:
         """How much each logit counts in the score: what relevance starts from."""
         logits = logits.detach().requires_grad_()
         return torch.autograd.grad(self.score(logits).sum(), logits)[0]
+
+
+def weight_of(region: torch.Tensor) -> torch.Tensor:
+    """What the places of each region count in all, shape (B,); 1 where nothing does."""
+    total = region.flatten(1).sum(1)
+    return torch.where(total > 0, total, torch.ones_like(total))
 
 
 def channel_of(organ: str, labels: Mapping[str, int], channels: int) -> int:

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from medseg.errors import UsageError
-from medseg.explain.flow import check_dense
+from medseg.explain.flow import check_one_grid
 from medseg.explain.places import places_of_tokens
-from medseg.explain.reading import Grid, at_rest, encoders_of, reading_attention
+from medseg.explain.reading import Grid, Layer, at_rest, encoders_of, reading_attention
+
+COLUMNS = 512  # of a matrix of attention at once
 
 
 def attention_distance(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
@@ -32,17 +34,13 @@ def attention_distance(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
     """
     with at_rest(network), torch.no_grad(), reading_attention(network) as reading:
         network(image)
-    weights_of = [layer.weights for layer in reading.layers]
-    check_dense(reading, weights_of)
+    check_one_grid(network, reading, len(image))
     step = places_of_tokens(network, image).step
-    apart = _distances(reading.grid, step).to(image.device)  # (N, N)
-    heads = max(weights.shape[1] for weights in weights_of)
-    found = torch.full((len(reading.layers), heads), math.nan)
-    for row, layer, weights in zip(found, reading.layers, weights_of, strict=True):
-        part = slice(layer.before, layer.before + len(apart))
-        on_grid = weights[:, :, part, part]
-        mean = (on_grid * apart).sum(-1) / on_grid.sum(-1)  # (B, M, N)
-        row[: weights.shape[1]] = mean.mean(dim=(0, 2)).cpu()
+    heads = [layer.heads or layer.parts[0].shape[1] for layer in reading.layers]
+    found = torch.full((len(reading.layers), max(heads)), math.nan)
+    for row, layer in zip(found, reading.layers, strict=True):
+        mean = _mean_distance(layer, reading.grid, step)
+        row[: len(mean)] = mean.cpu()
     return found
 
 
@@ -174,8 +172,16 @@ def _components(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Ten
     return components * largest.sign(), mean
 
 
-def _distances(grid: Grid, step: tuple[float, ...]) -> torch.Tensor:
-    """Between the centres of each two tokens, in pixels, shape (N, N)."""
+def _mean_distance(layer: Layer, grid: Grid, step: tuple[float, ...]) -> torch.Tensor:
+    """Of each head, (M,), in pixels; a few columns of its matrix at a time."""
     places = torch.tensor(list(itertools.product(*map(range, grid))), dtype=torch.float32)
-    pixels = places * torch.tensor(step)
-    return torch.cdist(pixels, pixels)
+    pixels = (places * torch.tensor(step)).to(layer.parts[0].device)
+    on_grid = slice(layer.before, layer.before + len(pixels))
+    near, total = [], []
+    for start in range(0, len(pixels), COLUMNS):
+        wanted = pixels[start : start + COLUMNS]
+        columns = slice(layer.before + start, layer.before + start + len(wanted))
+        block = layer.columns(layer.parts, columns)[:, :, on_grid]
+        near.append((block * torch.cdist(pixels, wanted)).sum(-1))
+        total.append(block.sum(-1))
+    return (torch.stack(near).sum(0) / torch.stack(total).sum(0)).mean(dim=(0, 2))

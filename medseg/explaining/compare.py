@@ -22,8 +22,10 @@ from medseg.inference.predict import model_folder_of
 from medseg.inference.predictor import pick_device
 from medseg.jobs import Progress, silent
 from medseg.model import LoadedModel, read_model
+from medseg.report.faithfulness import write_faithfulness
 from medseg.volumes import read_volume
 
+PAGE = "compare.html"
 FIGURES = ("deletion", "insertion", "gain", "pointing", "inside", "survives")
 
 
@@ -58,6 +60,7 @@ def compare_methods(
     organs: Sequence[str],
     methods: Sequence[str],
     options: Options | None = None,
+    page: bool = True,
     device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -72,10 +75,11 @@ def compare_methods(
     Args:
         model: Model folder, or run folder with one.
         source: Case list with truth.
-        output: Folder for ``faithfulness.json`` and ``curves.png``.
+        output: Folder for ``faithfulness.json``, ``curves.png`` and the page ``compare.html``.
         organs: Organs of the model.
         methods: As in :func:`medseg.explain.method_names`; the control is added.
         options: Choices of the methods.
+        page: Whether to write the page.
         device: As elsewhere.
         progress: Hears of every case.
 
@@ -91,6 +95,7 @@ def compare_methods(
     for name in methods:
         find_method(name)
     loaded, where = read_model(model_folder_of(model)), pick_device(device)
+    _check_organs(organs, loaded)
     loaded.network.to(where)
     shuffled = list(randomised(loaded.network))[-1][1]
     cases, measured = cases_of(source), list[Measured]()
@@ -111,6 +116,8 @@ def compare_methods(
     }
     write_json(Path(output) / "faithfulness.json", result)
     draw_curves(Path(output) / "curves.png", result)
+    if page:
+        write_faithfulness(Path(output) / PAGE, result)
     return result
 
 
@@ -137,6 +144,13 @@ def summary_of(measured: Sequence[Measured], method: str) -> dict[str, Any]:
         other: _mean([one.agreement[other] for one in own]) for other in own[0].agreement
     }
     return summary
+
+
+def _check_organs(organs: Sequence[str], model: LoadedModel) -> None:
+    for organ in organs:
+        if organ not in model.spec.labels:
+            known = ", ".join(model.spec.labels)
+            raise UsageError(f"organ must be one of {known}, got {organ!r}")
 
 
 def _measure(

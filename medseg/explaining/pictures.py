@@ -9,15 +9,17 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from PIL import Image
 
 from medseg.files import atomic_path
 from medseg.report.anatomy import grey_window, radiological, to_grey, to_ras
 from medseg.volumes import Volume
 
-INCHES, DPI, TITLE = 3.2, 110, 0.35  # of one picture; height of the title in inches
+INCHES, DPI, TITLE = 2.6, 110, 0.35  # of one picture; height of the title in inches
 COLOURS, OUTLINE = "inferno", "#4ade80"
 BRIGHTEST = 99.5  # percentile of a map that gets the last colour
-COLUMNS = 4
+COLUMNS = 5
+TITLE_LETTER = 0.085  # inches, of the titles' 10 points
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def draw_maps(
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     height = inches * behind.aspect * behind.grey.shape[0] / behind.grey.shape[1]
-    total = (height + 0.25) * rows + TITLE
+    total = (height + 0.34) * rows + TITLE
     figure = Figure((inches * columns, total), DPI, facecolor="black")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).flat
@@ -88,8 +90,7 @@ def draw_maps(
         axes.set_axis_off()
     figure.suptitle(title, color="white", fontsize=10)
     figure.tight_layout(pad=0.4, rect=(0, 0, 1, 1 - TITLE / total))
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, facecolor="black")
+    _save_in_few_colours(path, figure)
 
 
 def draw_tiles(
@@ -113,7 +114,8 @@ def draw_tiles(
     """
     rows = -(-len(tiles) // columns)
     total = inches * rows + TITLE
-    figure = Figure((inches * columns, total), DPI, facecolor="white")
+    width = max(inches * columns, len(title) * TITLE_LETTER)
+    figure = Figure((width, total), DPI, facecolor="white")
     FigureCanvasAgg(figure)
     scale = Normalize(float(tiles.min()), float(tiles.max()))
     for axes, tile in zip(figure.subplots(rows, columns, squeeze=False).flat, tiles, strict=False):
@@ -136,12 +138,41 @@ def draw_distances(path: Path, distances: np.ndarray, names: Sequence[str]) -> N
     axes.plot(range(len(names)), np.nanmean(distances, axis=1), color="#e5484d", label="mean")
     axes.set_xlabel("layer")
     axes.set_ylabel("mean attention distance in pixels")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * np.nanmax(distances))
     axes.set_xticks(range(len(names)))
     axes.legend(frameon=False)
     figure.tight_layout()
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
+
+
+def draw_skips(path: Path, skips: Sequence[Mapping[str, Any]], organ: str) -> None:
+    """Draw what each way to the decoder is worth to a target, as ``skips_of`` gives them."""
+    figure = Figure((7, 1.2 + 0.5 * len(skips)), DPI)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    places = np.arange(len(skips))
+    names = [f"{one['name']}, {' × '.join(map(str, one['grid']))}" for one in skips]
+    bars = (("share", "lost without it", -0.2), ("alone", "left with it alone", 0.2))
+    for kind, label, shift in bars:
+        values = [float("nan") if one[kind] is None else one[kind] for one in skips]
+        axes.barh(places + shift, values, height=0.38, label=label)
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel(f"share of what all ways together give the logit of {organ}")
+    axes.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _save_in_few_colours(path: Path, figure: Figure) -> None:
+    """As PNG of 256 colours, a third of the size: noise in scans hardly compresses otherwise."""
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])  # type: ignore[attr-defined]
+    with atomic_path(path) as temporary:
+        picture.quantize(256, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
 
 
 def _draw(axes: Any, behind: Backdrop, found: np.ndarray | None) -> None:

@@ -160,7 +160,7 @@ def picture(
     predicted = radiological(scene.prediction.array[x, y, slice_index])
     grey = ""
     if scene.image is not None:
-        grey = _webp(to_grey(radiological(scene.image[x, y, slice_index]), scene.window))
+        grey = webp(to_grey(radiological(scene.image[x, y, slice_index]), scene.window))
     height, width = truth.shape
     spacing = scene.truth.spacing
     masks = {
@@ -222,6 +222,7 @@ def _contour(
 def outline(mask: np.ndarray) -> str:
     """The outline of a mask (H, W) as an SVG path, in pixels from the picture's top left corner.
 
+    The mask is of truth values, or of numbers from 0 to 1 that are outlined at a half.
     It runs half-way between the centres of pixels inside and outside.
     """
     if not mask.any():
@@ -241,8 +242,9 @@ def _corners(ring: np.ndarray) -> np.ndarray:
     return points[bends] if bends.sum() > 2 else points
 
 
-def _webp(grey: np.ndarray) -> str:
-    done, data = cv2.imencode(".webp", grey, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])
+def webp(grey: np.ndarray, quality: int = WEBP_QUALITY) -> str:
+    """Grey levels (H, W), uint8, as WebP in base64; a quality above 100 loses nothing."""
+    done, data = cv2.imencode(".webp", grey, [cv2.IMWRITE_WEBP_QUALITY, quality])
     if not done:
         raise ValueError("the slice cannot be written as WebP")
     return base64.b64encode(data.tobytes()).decode("ascii")

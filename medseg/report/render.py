@@ -17,10 +17,17 @@ from medseg.report.figures import shade
 PAGE = Path(__file__).parent / "page"
 VENDOR = Path(__file__).parent / "vendor"
 STYLES = ("page.css", "tables.css", "charts.css", "cases.css", "narrow.css")
-SCRIPTS = ("tables.js", "links.js", "viewer.js")
+SCRIPTS = ("tables.js", "links.js")
 
 
-def render(template: str, page: Mapping[str, Any], *, viewer: bool) -> str:
+def render(
+    template: str,
+    page: Mapping[str, Any],
+    *,
+    viewer: bool = False,
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = SCRIPTS,
+) -> str:
     """Fill a template.
 
     The page's policy allows the script that it brings, by hash, images inside the page, and, if
@@ -31,6 +38,8 @@ def render(template: str, page: Mapping[str, Any], *, viewer: bool) -> str:
         template: File name in ``report/page``.
         page: What it shows.
         viewer: Whether to bring NiiVue, compressed, for the viewers.
+        styles: File names in ``report/page`` beside those that every page has.
+        scripts: File names in ``report/page``.
     """
     environment = Environment(
         loader=FileSystemLoader(PAGE),
@@ -39,12 +48,11 @@ def render(template: str, page: Mapping[str, Any], *, viewer: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = SCRIPTS if viewer else SCRIPTS[:-1]
-    script = "".join((PAGE / name).read_text(encoding="utf-8") for name in names)
+    script = _joined([*scripts, *(["viewer.js"] if viewer else [])])
     library = (VENDOR / "niivue.umd.js").read_bytes() if viewer else b""
     return environment.get_template(template).render(
         page,
-        css=Markup("".join((PAGE / name).read_text(encoding="utf-8") for name in STYLES)),
+        css=Markup(_joined([*STYLES, *styles])),
         script=Markup(script),
         hashes=[_hash(part) for part in (script.encode(), library) if part],
         library=_packed_library() if viewer else "",
@@ -60,6 +68,10 @@ def as_data(content: Mapping[str, Any] | Sequence[Any]) -> Markup:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "".join((PAGE / name).read_text(encoding="utf-8") for name in names)
 
 
 @cache

@@ -12,6 +12,7 @@ from medseg.report.about import about
 from medseg.report.colours import organ_colours
 from medseg.report.comparison import comparison_page, is_comparison, read_comparison
 from medseg.report.curves import training_curves
+from medseg.report.explained import explanations_of
 from medseg.report.figures import HEAD, Figure, figures_of, of_key
 from medseg.report.groups import group_tables
 from medseg.report.notes import notes_on, programs_of
@@ -43,6 +44,7 @@ def report(
     run: str | Path | None = None,
     title: str | None = None,
     images: bool = True,
+    explanations: str | Path | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Write one HTML file that shows what was measured, on which cases, and how training went.
@@ -60,24 +62,28 @@ def report(
         title: Heading of the page.
         images: Whether to show slices, contours and viewers; without, no volume is read and the
             page holds figures alone.
+        explanations: Output folder of ``medseg explain``, whose pictures are shown and pages
+            linked, case by case and organ by organ.
         progress: Hears of each step.
 
     Returns:
         The file written.
 
     Raises:
-        InputError: If results or run folder are missing or damaged.
-        UsageError: If ``output`` is a folder.
+        InputError: If results, run folder or explanations are missing or damaged.
+        UsageError: If ``output`` is a folder, or explanations are given for a comparison.
     """
     output, source = Path(output), find_results(results)
     if output.is_dir():
         raise UsageError(f"{output}: expected an HTML file to write, got a folder")
     if is_comparison(read_json(source)):
+        _refuse(explanations)
         return _compare(source, output, title, images, progress)
     content = read_results(source)
     trained = None if run is None else read_run(run)
     figures = figures_of(content)
     rows = case_rows(content, figures)
+    explained = explanations and explanations_of(explanations, rows, output, images=images)
     chosen = cases_to_look_at(rows)
     steps, looks = len(chosen) + 1, []
     for done, (heading, row) in enumerate(chosen.items()):
@@ -89,6 +95,7 @@ def report(
         "looks": looks,
         "shown": {look.row.number for look in looks},
         "images": images,
+        "explained": explained,
         "run": trained,
         "curves": _curves(trained, content),
     }
@@ -96,6 +103,11 @@ def report(
     write_text(output, _within_budget(page))
     progress("Writing report", steps, steps, output.name)
     return output
+
+
+def _refuse(explanations: str | Path | None) -> None:
+    if explanations is not None:
+        raise UsageError("explanations go with the results of one model, got a comparison")
 
 
 def _compare(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from medseg.explain import Target, explain_network
-from medseg.explain.patterns import placing_by
+from medseg.explain.patterns import mixing_by
 from medseg.explain.reading import attention_layers, reading_attention
 from tests.explain.test_explain import ATTENTION
 
@@ -65,7 +65,7 @@ def test_weights_of_a_pattern_lie_where_its_tokens_are():
     pattern = Halves()
     q, k = torch.randn(2, 3, 8, 2, 4).unbind(0)
     parts = (q.unflatten(1, (2, 4)).transpose(2, 3)) @ k.unflatten(1, (2, 4)).permute(0, 1, 3, 4, 2)
-    whole = placing_by(pattern, q, k, (8,))([parts])
+    whole = mixing_by(pattern, q, k, (8,))([parts], torch.eye(8))
     assert whole.shape == (3, 2, 8, 8)
     assert not whole[:, :, :4, 4:].any()
     assert not whole[:, :, 4:, :4].any()

@@ -3,6 +3,7 @@ import torch
 
 from medseg.explain.places import Places, places_of_tokens
 from medseg.networks.transunet import TransUNet
+from medseg.networks.transunet_3d import TransUNet3D
 from medseg.networks.vit import ViT
 from tests.explain import small
 
@@ -25,6 +26,15 @@ def test_that_is_where_a_token_looks():
     rows = float((weight.sum(1) * torch.arange(96)).sum() / weight.sum())
     assert rows == pytest.approx(16 * 3 + 2, abs=2)
     assert rows != pytest.approx(16 * 3 + 7.5, abs=2)
+
+
+def test_the_tokens_of_a_transunet_for_volumes_are_centred_on_voxel_0_of_every_4():
+    """By hand: each 3×3×3 convolution of stride 2 and padding 1 looks around voxel 2i."""
+    sizes = {"hidden_size": 12, "mlp_dim": 16, "num_heads": 2, "num_layers": 1}
+    network = TransUNet3D((16, 24, 32), 1, 2, widths=(4, 8, 8), **sizes)
+    places = places_of_tokens(network, torch.zeros(1, 1, 16, 24, 32))
+    assert places.step == pytest.approx((4, 4, 4), abs=1e-3)
+    assert places.shift == pytest.approx((0, 0, 0), abs=1e-3)
 
 
 @pytest.mark.parametrize("sides", [(48, 80), (16, 24, 40)])

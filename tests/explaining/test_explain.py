@@ -6,7 +6,7 @@ import torch
 
 from medseg.cli import run
 from medseg.errors import InputError, ResourceError, UsageError
-from medseg.explain import Options
+from medseg.explain import Options, method_names
 from medseg.explaining.explain import explain
 from medseg.explaining.request import Request
 from medseg.explaining.scan import Scan
@@ -72,7 +72,7 @@ def test_a_map_lies_on_the_grid_of_the_image_in_the_slice_that_was_asked_for(
             assert arrays["maps"].shape == (1, 32, 48)
             assert arrays["prepared_slices"].tolist() == [4]  # counted from the feet
     assert (tmp_path / "ct_liver.png").stat().st_size > 1000
-    assert json.loads((tmp_path / "explanation.json").read_text()) == record
+    assert json.loads((tmp_path / "ct_liver.json").read_text()) == record
 
 
 def test_a_whole_volume_has_a_map_in_every_slice_of_the_organ(model, image, tmp_path):
@@ -127,6 +127,9 @@ def test_views_are_drawn(model, image, tmp_path):
     kinds = [name.rpartition("_")[2] for name in record["views"]]
     assert kinds == ["heads.png", "distance.png", "tokens.png", "positions.png", "filters.png"]
     assert all((tmp_path / name).is_file() for name in record["views"])
+    page = (tmp_path / "ct_liver.html").read_text()
+    for name in ("Layers and heads", "Attention distance", "Similarity of positions", "Tokens"):
+        assert f"{name}</h" in page
 
 
 @pytest.mark.parametrize(("request_of", "words"), [
@@ -136,6 +139,14 @@ def test_views_are_drawn(model, image, tmp_path):
     (lambda: Request("liver", slice_index=6), "slice must be 0 to 5 in this image, got 6"),
     (lambda: Request("liver", voxel=(0, 0, 9)), r"voxel must lie in the image's \(40, 44, 6\)"),
     (lambda: Request("liver", options=Options(layer=2)), "layer must be 0 to 1"),
+    (lambda: Request("liver", methods=("raw",), options=Options(head=2)), "head must be 0 to 1"),
+    (lambda: Request("liver", options=Options(head=0)), "head is heeded by raw, not by tiba"),
+    (lambda: Request("liver", methods=("grad_cam",), options=Options(layer=9)), "layer is heeded"),
+    (lambda: Request("liver", methods=("tiba", "grad_cam"), options=Options(module="encodr")),
+     "has no module 'encodr'; the nearest are encoder"),
+    (lambda: Request("liver", methods=("raw",), options=Options(heads="median")),
+     "heads must be one of mean, max, min"),
+    (lambda: Request("liver", against="liver"), "cannot be held against itself"),
     (lambda: Request("liver", methods=("magic",)), "method must be one of .*occlusion"),
     (lambda: Request("liver", voxel=(0, 0, 0), slice_index=1), "leave out the slice"),
     (lambda: Request("liver", whole_volume=True, slice_index=1), "not both"),
@@ -170,11 +181,33 @@ def test_the_command_writes_a_record_and_ends_with_one_line_on_a_bad_request(
     assert run([*common, "--organ", "liver", "--voxel", "1,2"]) == 2
     assert run([*common, "--organ", "liver", "--slice", "top"]) == 2
     assert run([*common, "--organ", "liver", "--max-memory", "0.00001"]) == 5
+    compared = [*common, "--organ", "liver", "--compare", "--slice", "1"]
+    assert run(compared) == 2
+    assert "leave out --against, --slice" in capsys.readouterr().err
+
+
+def test_the_page_is_written_beside_the_picture_unless_it_is_not_wanted(
+    model, image, tmp_path, capsys
+):
+    common = ["explain", str(model), "-i", str(image), "--organ", "liver", "--no-progress"]
+    assert run([*common, "-o", str(tmp_path / "a"), "--method", "all", "--slice", "all"]) == 0
+    assert f"Page: {tmp_path / 'a' / 'ct_liver.html'}" in capsys.readouterr().err
+    text = (tmp_path / "a" / "ct_liver.html").read_text()
+    assert all(f"Map by {name}" in text for name in method_names())
+    record = json.loads((tmp_path / "a" / "ct_liver.json").read_text())
+    assert record["page"] == "ct_liver.html"
+    assert text.count('"grey":') == len(record["slices"]) == 6
+    assert run([*common, "-o", str(tmp_path / "a"), "--no-page", "--method", "random"]) == 0
+    assert not list((tmp_path / "a").glob("*.html"))  # that of another request would mislead
 
 
 def test_a_model_without_attention_names_the_methods_that_explain_it(image, tmp_path):
     folder = write(tmp_path / "run", R50UNet, WITHOUT)
     with pytest.raises(UsageError, match="R50UNet has no attention"):
         explain(folder, image, tmp_path / "out", request=Request("liver"))
-    request = Request("liver", methods=("grad_cam",))
-    assert explain(folder, image, tmp_path / "out", request=request)["methods"]
+    assert not (tmp_path / "out").exists()
+    request = Request("liver", methods=("grad_cam",), views=True)
+    record = explain(folder, image, tmp_path / "out", request=request)
+    assert record["methods"]
+    assert record["views"] == ["ct_liver_skips.png"]  # of attention there is nothing to see
+    assert len(record["skips"]) == 4

@@ -10,7 +10,7 @@ from medseg.case import read_cases, write_cases
 from medseg.datasets import phantom
 from medseg.files import read_json
 from medseg.volumes import read_volume
-from pipelines import check, evaluate, predict, report, train
+from pipelines import check, evaluate, explain, predict, report, train
 
 TINY = [
     "image_size=[32,32]",
@@ -103,6 +103,23 @@ def test_script_and_verb_give_the_same_results_and_a_report(place, runs, capsys)
     report.main([str(place / "results_verb"), str(place / "a.html"), "--run", str(runs[1])])
     page = (place / "a.html").read_text()
     assert all(organ in page for organ in phantom.LABELS)
+
+
+def test_script_and_verb_explain_alike(place, runs, capsys):
+    case = phantom.cases(place / "data", split="test")[0]
+    common = [str(case.image), str(place / "why_script"), str(runs[0])]
+    explain.main([*common, "--organs", "background", "heart", "--methods", "rollout", "grad_cam"])
+    said = capsys.readouterr().out
+    assert f"{case.case_id}_background.html" in said
+    assert "heart: organ must be one of background, spleen" in said
+    command = ["explain", str(runs[1]), "-i", str(case.image), "-o", str(place / "why_verb")]
+    methods = ["--method", "rollout", "--method", "grad_cam"]
+    assert cli.run([*command, "--organ", "background", *methods, "--no-progress"]) == 0
+    for method in ("rollout", "grad_cam"):
+        name = f"{case.case_id}_background_{method}.nii.gz"
+        one, other = (read_volume(place / by / name) for by in ("why_script", "why_verb"))
+        assert one.array.any()
+        assert (one.array == other.array).all()
 
 
 def test_training_again_into_the_same_folder_is_refused(place, runs, capsys):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from medseg.explain.flow import attend
+from medseg.explain.flow import attend, by_number
 from medseg.explain.options import Options
 from medseg.explain.targets import Target
 
@@ -19,7 +19,10 @@ def attention_gradient(
         Chefer, Gur, Wolf: Generic Attention-model Explainability, arXiv:2103.15679.
     """
     attended = attend(network, image, target, options, gradients=True)
-    pairs = zip(attended.weights, attended.gradients, strict=True)
-    gains = [(weights * gradient).clamp(min=0).mean(dim=1) for weights, gradient in pairs]
-    kept = [torch.ones_like(gain[:, 0]) for gain in gains]
-    return attended.rolled(gains, kept, options.layer)
+    products = by_number(positive_product, attended.gradients, attended.weights)
+    return attended.rolled(attended.joined(products), options.layer)
+
+
+def positive_product(gradient: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Gradient times attention, or its relevance, where positive."""
+    return (gradient * weights).clamp(min=0)

@@ -1,11 +1,12 @@
 """Gradient rollout: attention weighted by how the score would change with it."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
-from medseg.explain.flow import attend
+from medseg.explain.flow import attend, by_number
 from medseg.explain.options import Options
-from medseg.explain.rolling import discard_lowest, with_residual
 from medseg.explain.targets import Target
 
 
@@ -18,9 +19,9 @@ def gradient_rollout(
         jacobgil/vit-explain, with rows that sum to 1 and each gradient beside its own layer.
     """
     attended = attend(network, image, target, options, gradients=True)
-    pairs = zip(attended.weights, attended.gradients, strict=True)
-    joined = [(weights * gradient).mean(dim=1).clamp(min=0) for weights, gradient in pairs]
-    first = attended.has_first_token
-    left = [discard_lowest(matrix, options.discard, keep_first=first) for matrix in joined]
-    gains, kept = zip(*map(with_residual, left), strict=True)
-    return attended.rolled(gains, kept, options.layer)
+    products = by_number(torch.mul, attended.weights, attended.gradients)
+    first, gains = attended.has_first_token, []
+    for gain in attended.joined(products):
+        positive = replace(gain, positive=True)
+        gains.append(positive.without_lowest(options.discard, keep_first=first))
+    return attended.rolled(gains, options.layer, halved=True)

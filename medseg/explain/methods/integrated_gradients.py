@@ -4,10 +4,8 @@ import torch
 from torch import nn
 
 from medseg.explain.options import Options
-from medseg.explain.scored import captum, scored
+from medseg.explain.scored import at_once, captum, scored
 from medseg.explain.targets import Target
-
-AT_ONCE = 8  # images per pass
 
 
 def integrated_gradients(
@@ -23,6 +21,6 @@ def integrated_gradients(
     explainer = captum().IntegratedGradients(scored(network, target))
     found: torch.Tensor = explainer.attribute(
         image, baselines=options.baseline, n_steps=options.steps,
-        additional_forward_args=target.region, internal_batch_size=max(len(image), AT_ONCE),
+        additional_forward_args=target.region, internal_batch_size=max(len(image), at_once(image)),
     )  # fmt: skip
     return found.detach().sum(dim=1).abs().to(image.dtype)

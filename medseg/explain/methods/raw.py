@@ -1,12 +1,13 @@
 """Raw attention: where the target's tokens look in one layer."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from medseg.errors import UsageError
 from medseg.explain.flow import attend
 from medseg.explain.options import Options
-from medseg.explain.rolling import fuse_heads
 from medseg.explain.targets import Target
 
 
@@ -20,14 +21,9 @@ def raw(network: nn.Module, image: torch.Tensor, target: Target, options: Option
         UsageError: If there is no such layer or head.
     """
     attended = attend(network, image, target, options)
-    layer = attended.layer(options.layer, len(attended.weights) - 1)
-    weights = attended.weights[layer]
-    if options.head is not None:
-        if not 0 <= options.head < weights.shape[1]:
-            last = weights.shape[1] - 1
-            raise UsageError(f"head must be 0 to {last} in this layer, got {options.head}")
-        weights = weights[:, options.head, None]
-    one = [torch.zeros_like(other[:, 0]) for other in attended.weights]
-    one[layer] = fuse_heads(weights, options.heads)
-    whole = attended.placed(one)[layer]
-    return attended.on_grid((attended.rows[:, None] @ whole)[:, 0])
+    layer = attended.layer(options.layer, len(attended.layers) - 1)
+    gain = attended.joined(attended.weights)[layer]
+    heads = gain.layer.heads or gain.parts[0].shape[1]
+    if options.head is not None and not 0 <= options.head < heads:
+        raise UsageError(f"head must be 0 to {heads - 1} in this layer, got {options.head}")
+    return attended.looked_at(replace(gain, heads=options.heads, head=options.head), layer)

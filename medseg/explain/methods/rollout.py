@@ -1,11 +1,12 @@
 """Attention rollout: attention of all layers multiplied, what passes by it included."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from medseg.explain.flow import attend
 from medseg.explain.options import Options
-from medseg.explain.rolling import discard_lowest, fuse_heads, with_residual
 from medseg.explain.targets import Target
 
 
@@ -21,8 +22,8 @@ def rollout(
         jacobgil/vit-explain, with rows that sum to 1.
     """
     attended = attend(network, image, target, options)
-    fused = [fuse_heads(weights, options.heads) for weights in attended.weights]
-    first = attended.has_first_token
-    left = [discard_lowest(matrix, options.discard, keep_first=first) for matrix in fused]
-    gains, kept = zip(*map(with_residual, left), strict=True)
-    return attended.rolled(gains, kept, options.layer)
+    first, gains = attended.has_first_token, []
+    for gain in attended.joined(attended.weights):
+        fused = replace(gain, heads=options.heads)
+        gains.append(fused.without_lowest(options.discard, keep_first=first))
+    return attended.rolled(gains, options.layer, halved=True)

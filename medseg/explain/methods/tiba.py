@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from medseg.explain.flow import attend, gradients_by_layer
+from medseg.explain.flow import attend, by_number, gradients_by_layer
+from medseg.explain.methods.attention_gradient import positive_product
 from medseg.explain.options import Options
 from medseg.explain.reading import reading_attention
 from medseg.explain.relevance import RelevanceRules
@@ -32,7 +33,5 @@ def tiba(network: nn.Module, image: torch.Tensor, target: Target, options: Optio
         traced = image.detach().clone().requires_grad_()  # what depends on it is no weight
         logits = functional_call(network, weights, (traced,))
     relevance = gradients_by_layer(logits, reading, target.start(logits))
-    pairs = zip(attended.gradients, relevance, strict=True)
-    gains = [(gradient * one).clamp(min=0).mean(dim=1) for gradient, one in pairs]
-    kept = [torch.ones_like(gain[:, 0]) for gain in gains]
-    return attended.rolled(gains, kept, options.layer)
+    products = by_number(positive_product, attended.gradients, relevance)
+    return attended.rolled(attended.joined(products), options.layer)
