@@ -11,9 +11,10 @@ from medseg.export.chain import Config, check_exportable
 from medseg.export.inference_config import evaluate_config, inference_config
 from medseg.export.metadata import metadata_of
 from medseg.export.model_card import model_card
+from medseg.export.networks import write_traced
 from medseg.export.results import Results, eval_metrics, said_of
 from medseg.export.train_config import multi_gpu_config, train_config
-from medseg.files import atomic_path, write_text
+from medseg.files import atomic_path, sha256, write_text
 from medseg.model import LoadedModel
 
 LOGGING = """[loggers]
@@ -38,6 +39,7 @@ args=(sys.stdout,)
 [formatter_fullFormatter]
 format=%(asctime)s - %(name)s - %(levelname)s - %(message)s
 """
+LARGE = 25 << 20  # bytes; larger files do not go into the zoo's repository
 LICENSE = "The licence of this bundle was not stated by those who exported it; ask them.\n"
 DATA_LICENSE = """The data this model was trained on are not part of this bundle.
 
@@ -90,6 +92,21 @@ def write_bundle(
     write_text(folder / "LICENSE", license_of_bundle)
     with atomic_path(folder / "models" / "model.pt") as temporary:
         torch.save(dict(model.network.state_dict()), temporary)
+    write_traced(model, folder / "models")
+    _list_large(folder)
+
+
+def _list_large(folder: Path) -> None:
+    """Name files that the zoo keeps elsewhere; their addresses are for those who upload them."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    large = [path for path in files if path.stat().st_size > LARGE]
+    if large:
+        rows = (
+            f"  - path: {path.relative_to(folder).as_posix()}\n    url: ''\n"
+            f"    hash_val: {sha256(path)}\n    hash_type: sha256\n"
+            for path in large
+        )
+        write_text(folder / "large_files.yml", "large_files:\n" + "".join(rows))
 
 
 def channels_of(model: LoadedModel) -> int:

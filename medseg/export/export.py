@@ -136,7 +136,7 @@ def verify(
         rows = compare_cases(wanted, found, labels)
         progress("Running the export", 1, 2)
         inputs = folder / PROOF / "logits.npz"
-        logits = _difference(folder, inputs, Path(scratch))
+        logits = _difference(folder, inputs, Path(scratch), traced=trust)
     progress("Running the export", 2, 2)
     check(folder, rows, logits)
     return {
@@ -179,7 +179,7 @@ def _prove(
         progress("Running the export", 0, 1)
         found = run_export(folder, aside / "images", aside / "found")
         rows = compare_cases(wanted, found, loaded.spec.labels)
-        logits = _difference(folder, inputs, aside)
+        logits = _difference(folder, inputs, aside, traced=True)
         if drawn:
             seen = [row["organ_voxels"] for row in rows]
             pairs = list(zip(linked, wanted, strict=True))
@@ -225,8 +225,8 @@ def _write_logits(loaded: LoadedModel, path: Path) -> None:
         np.savez_compressed(temporary, image=image.numpy(), logits=logits.numpy())
 
 
-def _difference(folder: Path, inputs: Path, scratch: Path) -> tuple[float, float]:
+def _difference(folder: Path, inputs: Path, scratch: Path, *, traced: bool) -> tuple[float, float]:
     """Largest difference of a logit, and the largest logit."""
     wanted = read_logits(inputs)
-    found = logits_of_export(folder, inputs, scratch / "logits.npy")
+    found = logits_of_export(folder, inputs, scratch / "logits.npy", traced=traced)
     return float(np.abs(wanted - found).max()), float(np.abs(wanted).max())

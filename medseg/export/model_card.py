@@ -78,5 +78,6 @@ def _commands(metadata: Config) -> str:
         f"{RUN} \"['configs/inference.json','configs/evaluate.json']\"",
         f"{RUN} configs/train.json",
         f"torchrun --nproc_per_node=2 -m monai.bundle run --config_file {pair}",
+        "# the same within a job of SLURM: env -u SLURM_JOB_ID torchrun ...",
         "```",
     ])  # fmt: skip

@@ -62,6 +62,27 @@ def write_network(
     write_text(folder / "requirements.txt", _requirements(ENGINES[kind]))
 
 
+def write_traced(model: LoadedModel, folder: Path) -> Path | None:
+    """Write the network as TorchScript, ``model.ts``, if it can be traced.
+
+    Args:
+        model: What is exported.
+        folder: Where to.
+
+    Returns:
+        The file, or ``None`` for a network that cannot be written so.
+    """
+    sample = torch.randn(2, *model.spec.geometry.input_shape, generator=_fixed())
+    try:
+        with _quietly():
+            with torch.inference_mode():
+                model.network.eval()(sample)
+            _torchscript(model.network, sample, folder)
+    except Exception:  # noqa: BLE001 - tracing raises what it likes
+        return None
+    return folder / "model.ts"
+
+
 def _onnx(network: nn.Module, sample: torch.Tensor, folder: Path) -> None:
     with atomic_path(folder / "model.onnx") as temporary:
         torch.onnx.export(

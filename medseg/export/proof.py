@@ -22,13 +22,20 @@ LARGEST_LOGIT_DIFFERENCE = 1e-3  # relative to the largest logit
 PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "onnxruntime")
 LOGITS_OF_BUNDLE = """
 import sys, numpy as np, torch
+from pathlib import Path
 from monai.bundle import ConfigParser
 config = ConfigParser()
 config.read_config("configs/inference.json")
 network = config.get_parsed_content("network_def").eval()
 network.load_state_dict(torch.load("models/model.pt", weights_only=True))
+kept = np.load(sys.argv[1])
 with torch.inference_mode():
-    logits = network(torch.from_numpy(np.load(sys.argv[1])["image"])).numpy()
+    image = torch.from_numpy(kept["image"])
+    logits = network(image).numpy()
+    if sys.argv[3:] and Path("models/model.ts").is_file():  # the farther of both counts
+        traced = torch.jit.load("models/model.ts", map_location="cpu")(image).numpy()
+        off, of_traced = (abs(one - kept["logits"]) for one in (logits, traced))
+        logits = np.where(of_traced > off, traced, logits)
 np.save(sys.argv[2], logits)
 """
 LOGITS_OF_NETWORK = """
@@ -69,10 +76,17 @@ def run_export(folder: Path, images: Path, output: Path) -> list[Path]:
     return found
 
 
-def logits_of_export(folder: Path, inputs: Path, output: Path) -> np.ndarray:
-    """What an export's network gives for the inputs kept at its making, in a process of its own."""
+def logits_of_export(folder: Path, inputs: Path, output: Path, *, traced: bool) -> np.ndarray:
+    """What an export's network gives for the inputs kept at its making, in a process of its own.
+
+    Args:
+        folder: The export.
+        inputs: Images, and the logits of the model.
+        output: File for those of the export.
+        traced: Whether a bundle's TorchScript is run as well; it can hold code.
+    """
     script = LOGITS_OF_BUNDLE if is_bundle(folder) else LOGITS_OF_NETWORK
-    _run(folder, ["-c", script, str(inputs), str(output)])
+    _run(folder, ["-c", script, str(inputs), str(output), *(["traced"] if traced else [])])
     return np.asarray(np.load(output, allow_pickle=False))
 
 

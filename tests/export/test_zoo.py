@@ -8,6 +8,7 @@ import sys
 
 import nibabel as nib
 import pytest
+import yaml
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 
 from medseg.export.bundle import write_bundle
@@ -30,6 +31,7 @@ FILES = {
     "docs/README.md",
     "docs/data_license.txt",
     "models/model.pt",
+    "models/model.ts",
 }
 SCHEMA = "tests/reference/bundle_metadata_schema.json"
 
@@ -71,6 +73,16 @@ def test_it_has_the_zoos_files_and_names(bundle):
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert files == FILES
     assert all((bundle / name).stat().st_size < 25 << 20 for name in files)
+
+
+def test_files_above_the_zoos_limit_are_listed_with_their_hashes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["medseg.export.bundle"], "LARGE", 2000)
+    model = read_model(write(tmp_path, "U-Net"))
+    write_bundle(model, tmp_path / "bundle", {})
+    listed = yaml.safe_load((tmp_path / "bundle" / "large_files.yml").read_text())["large_files"]
+    assert {"models/model.pt", "models/model.ts"} <= {one["path"] for one in listed}
+    for one in listed:
+        assert one["hash_val"] == sha256(tmp_path / "bundle" / one["path"])
 
 
 def test_its_texts_name_no_folder_of_this_machine_and_are_indented_by_four(bundle):
