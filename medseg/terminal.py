@@ -190,6 +190,13 @@ def show_faithfulness(found: Mapping[str, Any], folder: Path) -> None:
     ]
     if failing:
         console.print(f"Not better than a random map here: {', '.join(failing)}")
+    surviving = [
+        name
+        for name, figures in found["methods"].items()
+        if figures["survives_shuffling"] and name != "random"
+    ]
+    if surviving:
+        console.print(f"Much the same with shuffled weights: {', '.join(surviving)}")
     console.print(f"Curves: {folder / 'curves.png'}", soft_wrap=True)
 
 

@@ -252,7 +252,7 @@ def _refuse_beyond(most_bytes: float, one: int, layers: int, tokens: int) -> Non
     needed = COPIES * layers * one
     if needed > most_bytes:
         raise ResourceError(
-            f"{layers} layers of attention between {tokens} tokens take {needed / 1e9:.1f} GB, "
-            f"more than the {most_bytes / 1e9:.1f} GB allowed; explain fewer slices at once, or "
+            f"{layers} layers of attention between {tokens} tokens take {needed / 1e9:.2g} GB, "
+            f"more than the {most_bytes / 1e9:g} GB allowed; explain fewer slices at once, or "
             "use grad_cam or occlusion"
         )

@@ -26,6 +26,7 @@ from medseg.report.faithfulness import write_faithfulness
 from medseg.volumes import read_volume
 
 PAGE = "compare.html"
+ALIKE = 0.5  # rank correlation above which a map is said to be the same one
 FIGURES = ("deletion", "insertion", "gain", "pointing", "inside", "survives")
 
 
@@ -70,7 +71,9 @@ def compare_methods(
     ``gain``, insertion less deletion; ``pointing``, whether the map's largest number lies in the
     organ's truth; ``inside``, the share of the map there; ``survives``, the rank correlation with
     the map of the same network with all weights shuffled. A method is said to beat chance if the
-    interval of its gain less that of the random control, case by case, lies above 0.
+    interval of its gain less that of the random control, case by case, lies above 0; to survive
+    the shuffling, and so to show the image more than what was learnt, if that of ``survives`` lies
+    above 0.5.
 
     Args:
         model: Model folder, or run folder with one.
@@ -139,6 +142,7 @@ def summary_of(measured: Sequence[Measured], method: str) -> dict[str, Any]:
         "high": _plain(end[0]),
     }
     summary["beats_random"] = bool(start[0] > 0)
+    summary["survives_shuffling"] = bool(low[FIGURES.index("survives")] > ALIKE)
     own = [one for one in measured if one.method == method]
     summary["agreement"] = {
         other: _mean([one.agreement[other] for one in own]) for other in own[0].agreement

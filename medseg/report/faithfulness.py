@@ -28,7 +28,8 @@ FIGURES = {  # name → heading, which way is better, what it means
     "inside": ("inside", "higher", "Which share of the map lies in the organ's truth. A right map "
                "may lie outside it: networks use what is around an organ."),
     "survives": ("survives", "", "Rank correlation with the map of the same network after all its "
-                 "weights were shuffled. Near 1 the map shows the image, not what was learnt."),
+                 "weights were shuffled. Near 1 the map shows the image, not what was learnt; said "
+                 "of methods whose whole interval is above 0.5."),
 }  # fmt: skip
 
 
@@ -55,12 +56,16 @@ def write_faithfulness(path: Path, result: Mapping[str, Any]) -> None:
     methods = result["methods"]
     lines = {kind: {name: _line(result, name, kind) for name in methods} for kind in KINDS}
     failing = [name for name in methods if name != CONTROL and not methods[name]["beats_random"]]
+    surviving = [
+        name for name in methods if name != CONTROL and methods[name]["survives_shuffling"]
+    ]
     page = {
         "title": f"Which explanations are faithful: {', '.join(result['organs'])}",
         "result": result,
         "methods": methods,
         "control": CONTROL,
         "failing": failing,
+        "surviving": surviving,
         "figures": FIGURES,
         "kinds": KINDS,
         "lines": lines,

@@ -69,6 +69,18 @@ def test_a_method_beats_chance_only_if_the_interval_says_so():
     assert not mixed["beats_random"]
 
 
+def test_a_method_survives_shuffling_only_if_the_interval_says_so():
+    def row(case, method, survives):
+        figures = dict.fromkeys(FIGURES, 0.5) | {"survives": survives}
+        return Row(case, "liver", method, figures, {}, [], [])
+
+    rows = [row(f"case{n}", "random", 1.0) for n in range(5)]
+    rows += [row(f"case{n}", "image", 0.9 + 0.01 * n) for n in range(5)]
+    rows += [row(f"case{n}", "mixed", 0.2 if n % 2 else 0.9) for n in range(5)]
+    assert summary_of(rows, "image")["survives_shuffling"]
+    assert not summary_of(rows, "mixed")["survives_shuffling"]
+
+
 def test_the_command_prints_the_table_and_names_what_is_no_better_than_chance(
     model, cases, tmp_path, capsys
 ):

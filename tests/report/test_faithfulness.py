@@ -16,7 +16,11 @@ def summary(gain, beats):
         name: part(0.5, 0.4, 0.6)
         for name in ("deletion", "insertion", "gain", "pointing", "inside", "survives")
     }
-    over = {"over_random": part(gain, gain - 0.1, gain + 0.1), "beats_random": beats}
+    over = {
+        "over_random": part(gain, gain - 0.1, gain + 0.1),
+        "beats_random": beats,
+        "survives_shuffling": beats,
+    }
     return figures | over | {"agreement": {"tiba": 1.0, "random": None}}
 
 
@@ -48,6 +52,16 @@ def test_a_method_that_does_not_beat_chance_is_said_not_to(written):
     assert "Not shown to beat a random map: tiba." in page.text
     assert "not shown to beat chance" in page.text
     assert "−0.05 [−0.15, 0.05]" in page.text
+
+
+def test_a_map_that_shuffled_weights_hardly_change_is_said_to_show_the_image(tmp_path, written):
+    assert "shuffled weights: " not in written[1].text
+    found = result()
+    found["methods"]["tiba"] = summary(0.5, True)
+    write_faithfulness(tmp_path / "survives.html", found)
+    _, page = page_of(tmp_path / "survives.html")
+    assert "Much the same with shuffled weights: tiba." in page.text
+    assert "survives shuffled weights" in page.text
 
 
 def test_a_curve_is_the_mean_over_cases_and_its_band_the_interval(written):
