@@ -16,7 +16,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import numpy as np
 
 from medseg.inference.predict import model_folder_of
 from medseg.model import read_model
-from medseg.volumes import Volume, read_volume, write_label_map
+from medseg.volumes import Volume, read_volume, stem_of, write_label_map
 
 
 def explain(
@@ -38,16 +37,15 @@ def explain(
         *(["--region", str(region)] if region else []),
         *(["--slice", "all"] if args.whole else []),
     ]  # fmt: skip
-    started = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{organ}: exit code {child.returncode}")
-    record = json.loads(next(output.glob(f"*_{organ.replace(' ', '_')}.json")).read_text())
+    name = f"{stem_of(args.input)}_{organ.replace(' ', '_')}.json"
+    record = json.loads((output / name).read_text())
     return {
         "organ": organ,
-        "wall": time.perf_counter() - started,
         "cpu": used.ru_utime + used.ru_stime,
         "peak": used.ru_maxrss / 1e6,  # from KiB
         "maps": sum(is_map(output / one["map"]) for one in record["methods"].values()),

@@ -1,17 +1,20 @@
 """A model folder as a MONAI bundle, in the form of the model zoo."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
+from medseg.errors import UsageError
 from medseg.export.chain import Config, check_exportable
 from medseg.export.inference_config import evaluate_config, inference_config
 from medseg.export.metadata import metadata_of
 from medseg.export.model_card import model_card
-from medseg.export.networks import write_traced
+from medseg.export.networks import write_graph
 from medseg.export.results import Results, eval_metrics, said_of
 from medseg.export.train_config import multi_gpu_config, train_config
 from medseg.files import atomic_path, sha256, write_text
@@ -92,21 +95,27 @@ def write_bundle(
     write_text(folder / "LICENSE", license_of_bundle)
     with atomic_path(folder / "models" / "model.pt") as temporary:
         torch.save(dict(model.network.state_dict()), temporary)
-    write_traced(model, folder / "models")
-    _list_large(folder)
+    with contextlib.suppress(UsageError):  # not every network can be traced
+        write_graph(model, folder / "models", "torchscript")
 
 
-def _list_large(folder: Path) -> None:
-    """Name files that the zoo keeps elsewhere; their addresses are for those who upload them."""
+def list_large(folder: Path) -> None:
+    """Name files that the zoo keeps elsewhere; their addresses are for those who upload them.
+
+    Args:
+        folder: A bundle, complete but for its certificate; gets ``large_files.yml`` if any file
+            is above the zoo's 25 MB.
+    """
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     large = [path for path in files if path.stat().st_size > LARGE]
     if large:
-        rows = (
-            f"  - path: {path.relative_to(folder).as_posix()}\n    url: ''\n"
-            f"    hash_val: {sha256(path)}\n    hash_type: sha256\n"
+        rows = [
+            {"path": path.relative_to(folder).as_posix(), "url": "", "hash_val": sha256(path),
+             "hash_type": "sha256"}
             for path in large
-        )
-        write_text(folder / "large_files.yml", "large_files:\n" + "".join(rows))
+        ]  # fmt: skip
+        listed = yaml.safe_dump({"large_files": rows}, sort_keys=False)
+        write_text(folder / "large_files.yml", listed)
 
 
 def channels_of(model: LoadedModel) -> int:

@@ -13,7 +13,7 @@ import torch
 
 from medseg.errors import InputError, UsageError
 from medseg.export.about import read_about
-from medseg.export.bundle import write_bundle
+from medseg.export.bundle import list_large, write_bundle
 from medseg.export.cases import made_up_cases
 from medseg.export.networks import ENGINES, write_network
 from medseg.export.pictures import PREVIEW, put_curves, put_preview
@@ -184,6 +184,8 @@ def _prove(
             seen = [row["organ_voxels"] for row in rows]
             pairs = list(zip(linked, wanted, strict=True))
             put_preview(pairs, seen, loaded.spec.labels, folder / "docs")
+        if kind == "bundle":
+            list_large(folder)
         progress("Running the export", 1, 1)
     return certify(folder, kind, rows, logits, {**origin, "labels": dict(loaded.spec.labels)})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from medseg.errors import UsageError
+from medseg.errors import ResourceError, UsageError
 from medseg.export import run_exported
 from medseg.export.chain import check_exportable
 from medseg.export.results import Results, said_of
@@ -46,15 +46,7 @@ def write_network(
         UsageError: If the network cannot be written so, or no script can say what the model does.
     """
     check_exportable(model.spec)
-    sample = torch.randn(2, *model.spec.geometry.input_shape, generator=_fixed())
-    try:
-        with _quietly():
-            with torch.inference_mode():
-                model.network.eval()(sample)  # masks of windows are made once, with NumPy, and kept
-            _WRITERS[kind](model.network, sample, folder)
-    except Exception as error:  # exporters raise what they like
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UsageError(f"export: this network cannot be written as {kind}: {said}") from error
+    write_graph(model, folder, kind)
     write_json(folder / "pipeline.json", model.spec.to_plain())
     shutil.copyfile(run_exported.__file__, folder / "run.py")
     figures = said_of(model, results)
@@ -62,25 +54,29 @@ def write_network(
     write_text(folder / "requirements.txt", _requirements(ENGINES[kind]))
 
 
-def write_traced(model: LoadedModel, folder: Path) -> Path | None:
-    """Write the network as TorchScript, ``model.ts``, if it can be traced.
+def write_graph(model: LoadedModel, folder: Path, kind: str) -> None:
+    """Write the network alone, as ``model.onnx``, ``model.pt2`` or ``model.ts``.
 
     Args:
         model: What is exported.
         folder: Where to.
+        kind: ``"onnx"``, ``"torch-export"`` or ``"torchscript"``.
 
-    Returns:
-        The file, or ``None`` for a network that cannot be written so.
+    Raises:
+        ResourceError: If the disk is full.
+        UsageError: If the network cannot be written so.
     """
     sample = torch.randn(2, *model.spec.geometry.input_shape, generator=_fixed())
     try:
         with _quietly():
             with torch.inference_mode():
-                model.network.eval()(sample)
-            _torchscript(model.network, sample, folder)
-    except Exception:  # noqa: BLE001 - tracing raises what it likes
-        return None
-    return folder / "model.ts"
+                model.network.eval()(sample)  # masks of windows are made once, with NumPy, and kept
+            _WRITERS[kind](model.network, sample, folder)
+    except ResourceError:
+        raise
+    except Exception as error:  # exporters raise what they like
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(f"export: this network cannot be written as {kind}: {said}") from error
 
 
 def _onnx(network: nn.Module, sample: torch.Tensor, folder: Path) -> None:

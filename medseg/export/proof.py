@@ -35,7 +35,7 @@ with torch.inference_mode():
     if sys.argv[3:] and Path("models/model.ts").is_file():  # the farther of both counts
         traced = torch.jit.load("models/model.ts", map_location="cpu")(image).numpy()
         off, of_traced = (abs(one - kept["logits"]) for one in (logits, traced))
-        logits = np.where(of_traced > off, traced, logits)
+        logits = np.where(of_traced <= off, logits, traced)  # of a NaN, too
 np.save(sys.argv[2], logits)
 """
 LOGITS_OF_NETWORK = """

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 
-from medseg.export.bundle import write_bundle
+from medseg.errors import DiskFullError
+from medseg.export.bundle import list_large, write_bundle
 from medseg.export.cases import made_up_cases
 from medseg.files import sha256
 from medseg.inference.predictor import Predictor, PredictSettings
@@ -79,6 +80,7 @@ def test_files_above_the_zoos_limit_are_listed_with_their_hashes(tmp_path, monke
     monkeypatch.setattr(sys.modules["medseg.export.bundle"], "LARGE", 2000)
     model = read_model(write(tmp_path, "U-Net"))
     write_bundle(model, tmp_path / "bundle", {})
+    list_large(tmp_path / "bundle")
     listed = yaml.safe_load((tmp_path / "bundle" / "large_files.yml").read_text())["large_files"]
     assert {"models/model.pt", "models/model.ts"} <= {one["path"] for one in listed}
     for one in listed:
@@ -145,3 +147,23 @@ def test_it_evaluates_trains_and_trains_on_two_processes(bundle):
     said = monai(bundle, "--config_file", both, "--epochs", "1", processes=2)
     assert "val_mean_dice" in said
     assert nib.load(next((bundle / "data/images").iterdir())).ndim == 3
+
+
+def test_a_network_that_cannot_be_traced_has_no_torchscript_but_a_full_disk_is_said(
+    tmp_path, monkeypatch
+):
+    networks = sys.modules["medseg.export.networks"]
+    model = read_model(write(tmp_path, "U-Net"))
+
+    def raising(error):
+        def trace(*_):
+            raise error
+
+        monkeypatch.setitem(networks._WRITERS, "torchscript", trace)
+
+    raising(RuntimeError("control flow"))
+    write_bundle(model, tmp_path / "untraced", {})
+    assert not (tmp_path / "untraced" / "models" / "model.ts").exists()
+    raising(DiskFullError("full"))
+    with pytest.raises(DiskFullError):
+        write_bundle(model, tmp_path / "full", {})
